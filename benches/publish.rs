@@ -13,7 +13,7 @@ use futures::{StreamExt as _, stream};
 use opendepot::domain::Repository;
 use opendepot::domain::{ArchiveFormat, ObjectLocation};
 use opendepot::github::{Credential, GitHub, Settings};
-use opendepot::storage::{Body, Encryption, Ownership, Storage, Upload};
+use opendepot::storage::{Body, Encryption, Ownership, Storage, Upload, always};
 use opendepot_testbed::github::File;
 use opendepot_testbed::s3::REGION;
 use opendepot_testbed::{Options, Testbed, eventually};
@@ -113,7 +113,7 @@ async fn bare_loop(name: &str, ca: &str, versions: usize) {
                 endpoint: None,
                 force_path_style: Some(true),
             };
-            storage.put(&location, &upload).await.unwrap();
+            storage.put(&location, &upload, &always).await.unwrap();
         })
         .await;
     println!("{}", started.elapsed().as_secs_f64());

@@ -50,8 +50,13 @@ impl Cli {
 
     /// The completion script for a shell.
     pub fn completion(shell: clap_complete::Shell) -> Vec<u8> {
+        // The scripts would offer hidden commands too.
+        let all = Self::command();
+        let shown = all.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+        let shown = clap::Command::new("opendepot").subcommands(shown);
+        let mut shown = shown.version(env!("CARGO_PKG_VERSION")).propagate_version(true);
         let mut script = Vec::new();
-        clap_complete::generate(shell, &mut Self::command(), "opendepot", &mut script);
+        clap_complete::generate(shell, &mut shown, "opendepot", &mut script);
         script
     }
 }
@@ -98,10 +103,6 @@ fn namespace(text: &str) -> Result<String, String> {
     arguments::namespace(text).map_err(|_| hint.into())
 }
 
-fn one_namespace(text: &str) -> Result<String, String> {
-    arguments::namespace(text).map_err(|_| "write the name of one namespace, such as team-a".into())
-}
-
 fn log_level(text: &str) -> Result<String, String> {
     let hint = "write error, warn, info, debug or trace, or a filter such as info,opendepot=debug";
     telemetry::filter(text).map(|_| text.to_owned()).map_err(|_| hint.into())
@@ -123,12 +124,14 @@ mod tests {
     #[test]
     fn each_command_has_a_line_of_help_and_completes_in_each_shell() {
         let cli = Cli::command();
-        let commands: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
-        assert!(cli.get_subcommands().all(|command| command.get_about().is_some()), "{commands:?}");
+        let shown = || cli.get_subcommands().filter(|command| !command.is_hide_set());
+        let commands: Vec<&str> = shown().map(clap::Command::get_name).collect();
+        assert!(shown().all(|command| command.get_about().is_some()), "{commands:?}");
         for shell in <clap_complete::Shell as clap::ValueEnum>::value_variants() {
             let script = String::from_utf8(Cli::completion(*shell)).unwrap();
             let missing: Vec<_> = commands.iter().filter(|name| !script.contains(**name)).collect();
             assert!(missing.is_empty() && script.contains("verify-interval"), "{shell}: {missing:?}");
+            assert!(!script.contains("read-documentation"), "{shell}");
         }
     }
 

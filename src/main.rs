@@ -101,7 +101,7 @@ fn notify(field: &'static str, arguments: &notice::Arguments) -> Result<(), Box<
 }
 
 /// Runs a server to its end.
-fn run<E: Error + 'static>(
+fn run<E: Into<Box<dyn Error>>>(
     format: Option<LogFormat>,
     level: &str,
     server: impl Future<Output = Result<(), E>>,
@@ -111,7 +111,7 @@ fn run<E: Error + 'static>(
     let result = runtime.block_on(server);
     // Does not wait for an archive that is being unpacked: that would delay the next leader.
     runtime.shutdown_background();
-    Ok(result?)
+    result.map_err(Into::into)
 }
 
 /// Answers one request of the credentials helper protocol.

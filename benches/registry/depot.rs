@@ -99,21 +99,16 @@ impl Depot {
         health.listed().await;
         let storage = Arc::new(Storage::for_signed_urls(None).await.unwrap());
         let keys = CurrentKeys::new(None).unwrap();
-        let (access, sessions) = (Arc::new(access), Arc::new(Sessions::new(keys.clone(), None)));
         let pages = Pages {
-            index: Arc::clone(&index),
-            access: Arc::clone(&access),
-            aliases: aliases.clone(),
-            sessions: Arc::clone(&sessions),
+            index,
+            access,
+            aliases,
+            sessions: Sessions::new(keys.clone(), None),
             library: Library::new(Arc::clone(&storage), std::env::temp_dir(), metrics.clone()),
             host: None,
             unsent: Unsent::default(),
         };
         let service = Service {
-            index,
-            access,
-            aliases,
-            sessions,
             pages,
             keys,
             downloads: Downloads::new(storage, mode, Vec::new(), 64, metrics.clone()),

@@ -29,8 +29,12 @@ undelete() {
         # S3 lists the newest version of a key first.
         version=$(awk -F '\t' -v key="$key" '$2 == key && !found { print $1; found = 1 }' <<<"$versions")
         [ -n "$version" ] || continue
-        owner=$(aws s3api head-object "${at[@]}" --key "$key" --version-id "$version" --output text \
-            --query 'Metadata.["opendepot-namespace", "opendepot-version-name"]' | tr '\t' /) || return
+        # A rejected HEAD, such as of a foreign object with another KMS key, does not end the search.
+        if ! owner=$(aws s3api head-object "${at[@]}" --key "$key" --version-id "$version" --output text \
+            --query 'Metadata.["opendepot-namespace", "opendepot-version-name"]' | tr '\t' /); then
+            echo "$name: s3://$bucket/$key cannot be read; skipped" >&2
+            continue
+        fi
         [ "$owner" = "$namespace/$name" ] || continue
         # A deletion that was repeated has left more than one marker.
         for marker in $(awk -F '\t' -v key="$key" '$4 == key { print $2 }' <<<"$markers"); do

@@ -127,16 +127,16 @@ fn h1(files: &Files) -> String {
 fn check_report(archive: &Normalised) {
     let report = &archive.report;
     let links = &report.skipped_links;
-    assert_eq!(links.first.len() as u64, links.total.min(20));
+    assert_eq!(links.first.len(), links.total.min(20));
     let names = links.first.iter().flat_map(|link| [&link.path, &link.target]);
     let lists = [&report.skipped_files, &report.submodules, &report.lfs_pointers];
     for name in names.chain(lists.iter().flat_map(|list| &list.first)) {
         assert!(is_plain_text(name), "{name:?}");
     }
     for list in lists {
-        assert_eq!(list.first.len() as u64, list.total.min(20));
+        assert_eq!(list.first.len(), list.total.min(20));
     }
-    assert!(report.lfs_pointers.total <= archive.files);
+    assert!(report.lfs_pointers.total as u64 <= archive.files);
 }
 
 /// Whether a terminal shows `text` as it is.

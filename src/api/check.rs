@@ -2,6 +2,7 @@
 
 use super::config::{ModuleConfig, S3Config};
 use crate::domain::names::is_dns_subdomain;
+use crate::domain::text::{LONGEST_EXCERPT, cut};
 use crate::domain::{KeyError, ObjectLocation, Repository, RepositoryError, object_key};
 
 /// A valid configuration.
@@ -76,7 +77,7 @@ impl ModuleConfig {
         }
         let secret = self.secret_name();
         if !is_dns_subdomain(secret, 253) {
-            return Err(InvalidConfig::SecretName(secret.chars().take(100).collect()));
+            return Err(InvalidConfig::SecretName(cut(secret, LONGEST_EXCERPT)));
         }
         let s3 = storage.s3.as_ref().ok_or(InvalidConfig::NoStorage)?;
         // With a valid file name, so that only the prefix and the name are checked.

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::domain::Address;
 use crate::domain::address::{is_module_name, is_target_system};
+use crate::domain::text::{LONGEST_EXCERPT, cut};
 
 /// The fields of a Module that decide its address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,19 +56,14 @@ impl ClaimFields<'_> {
         if !is_module_name(name) {
             let is_annotated = self.registry_name.is_some();
             let wrong = if is_annotated { NotAddressable::RegistryName } else { NotAddressable::Name };
-            return Err(wrong(excerpt(name)));
+            return Err(wrong(cut(name, LONGEST_EXCERPT)));
         }
         let system = self.provider.filter(|text| !text.is_empty()).ok_or(NotAddressable::ProviderMissing)?;
         if !is_target_system(system) {
-            return Err(NotAddressable::Provider(excerpt(system)));
+            return Err(NotAddressable::Provider(cut(system, LONGEST_EXCERPT)));
         }
         Ok(Address { namespace: self.namespace.into(), name: name.into(), system: system.into() })
     }
-}
-
-/// Annotations have no limit of their own.
-fn excerpt(text: &str) -> String {
-    text.chars().take(80).collect()
 }
 
 #[cfg(test)]

@@ -51,7 +51,8 @@ pub struct ModuleConfig {
     /// stays as it is. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub immutable: Option<bool>,
-    /// Number of versions to keep, the newest by semver precedence. 0 or absent: all. spec.versions is never rewritten.
+    /// Number of versions to keep, the newest by semver precedence. An older Version is deleted once that many newer ones are
+    /// stored. 0 or absent: all are kept. The operator does not change spec.versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub version_history_limit: Option<i32>,
@@ -221,6 +222,11 @@ impl ModuleConfig {
     /// Name of the Secret that holds the credentials.
     pub fn secret_name(&self) -> &str {
         self.github_client_config.as_ref().and_then(|c| c.secret_name.as_deref()).unwrap_or(DEFAULT_SECRET)
+    }
+
+    /// That name, if requests use credentials.
+    pub fn secret(&self) -> Option<&str> {
+        self.authenticated().then(|| self.secret_name())
     }
 
     /// The configuration of this Module's Versions: with explicit defaults, and without fields that only the Module controller

@@ -1,7 +1,6 @@
 //! The kind `Module`: one Terraform or OpenTofu module and its wanted versions.
 
 #![allow(unreachable_pub, reason = "KubeSchema repeats each struct in a private scope")]
-#![allow(clippy::duplicated_attributes, reason = "each printer column is an attribute of its own")]
 
 use std::collections::BTreeMap;
 
@@ -9,9 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::config::{ModuleConfig, any_object};
+use super::config::ModuleConfig;
 use crate::domain::release::semver_pattern;
 
 /// The wanted versions of one module, published from GitHub to S3.
@@ -29,62 +27,20 @@ use crate::domain::release::semver_pattern;
     derive = "Default",
     derive = "PartialEq",
     doc = "A Terraform or OpenTofu module: its repository on GitHub, its location in S3, and its wanted versions.",
-    printcolumn(
-        name = "Provider",
-        type_ = "string",
-        json_path = ".spec.moduleConfig.provider",
-        description = "Main provider of the module"
-    ),
-    printcolumn(
-        name = "Latest",
-        type_ = "string",
-        json_path = ".status.latestVersion",
-        description = "Highest stored release"
-    ),
-    printcolumn(
-        name = "Synced",
-        type_ = "string",
-        json_path = ".status.versions.summary",
-        description = "Stored versions / wanted versions"
-    ),
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
-        description = "Whether every wanted version is stored and every removed version is deleted"
-    ),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
-        description = "Reason of the condition Ready"
-    ),
-    printcolumn(
-        name = "Source",
-        type_ = "string",
-        json_path = ".spec.moduleConfig.repoUrl",
-        description = "Repository on GitHub",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Address",
-        type_ = "string",
-        json_path = ".status.address",
-        description = "Address in the registry",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp",
-        description = "Age of the Module"
-    )
+    printcolumn = r#"{"name": "Provider", "type": "string", "jsonPath": ".spec.moduleConfig.provider", "description": "Main provider of the module"}"#,
+    printcolumn = r#"{"name": "Latest", "type": "string", "jsonPath": ".status.latestVersion", "description": "Highest stored release"}"#,
+    printcolumn = r#"{"name": "Synced", "type": "string", "jsonPath": ".status.versions.summary", "description": "Stored versions / wanted versions"}"#,
+    printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status", "description": "Whether every wanted version is stored and every removed version is deleted"}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].reason", "description": "Reason of the condition Ready"}"#,
+    printcolumn = r#"{"name": "Source", "type": "string", "jsonPath": ".spec.moduleConfig.repoUrl", "description": "Repository on GitHub", "priority": 1}"#,
+    printcolumn = r#"{"name": "Address", "type": "string", "jsonPath": ".status.address", "description": "Address in the registry", "priority": 1}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "description": "Age of the Module"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ModuleSpec {
     /// Where the module comes from, how it is packed, and where it is stored.
     pub module_config: ModuleConfig,
-    /// The wanted versions. Each becomes a Version object. Removing an entry deletes that Version and its stored object.
+    /// The wanted versions. Each becomes a Version object. Removing an entry deletes that Version and, unless deletionPolicy is Retain, its object.
     #[serde(default)]
     #[schemars(
         length(max = 5000),
@@ -124,13 +80,13 @@ pub struct ModuleVersion {
     #[schemars(length(min = 1, max = 128))]
     pub version: String,
     /// Why consumers should move to another version. The registry lists the version and passes the text on. At most 256
-    /// characters, no control characters; an empty text is none.
+    /// characters, no control characters. If empty, the version is not deprecated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self.matches('^[^\\\\x00-\\\\x1f\\\\x7f-\\\\x9f]*$')").message("deprecated must be one line, without control characters"))]
     #[schemars(length(max = 256))]
     pub deprecated: Option<String>,
-    /// Why the version is withdrawn. The registry no longer lists it, and answers a download with the text; the stored object
-    /// stays. At most 256 characters, no control characters; an empty text is none.
+    /// Why the version is withdrawn. The registry no longer lists it, and rejects downloads with this text; the stored object
+    /// stays. At most 256 characters, no control characters. If empty, the version is not withdrawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self.matches('^[^\\\\x00-\\\\x1f\\\\x7f-\\\\x9f]*$')").message("withdrawn must be one line, without control characters"))]
     #[schemars(length(max = 256))]
@@ -176,7 +132,8 @@ pub struct ModuleStatus {
     /// Token of the open request for a full sync, or `done:<generation>` of the last request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force_token: Option<String>,
-    /// The last value of the annotation opendepot.defdev.io/requestedAt that was handled.
+    /// The last value of the annotation opendepot.defdev.io/requestedAt whose request was opened. The request has ended when
+    /// forceToken begins with `done:`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_request: Option<String>,
     /// For immutable Modules: the content digest of every version that was ever published.
@@ -199,13 +156,6 @@ pub struct ModuleStatus {
     /// annotation is then ignored until it is removed and set again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub void_confirmation: Option<i64>,
-    /// A field of the original OpenDepot. It is preserved and never written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "any_object")]
-    pub module_version_refs: Option<Value>,
-    /// A field of the original OpenDepot. It is preserved and never written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub file_name: Option<String>,
 }
 
 /// Numbers of versions.

@@ -1,7 +1,6 @@
 //! The kind `Version`: one version of a module.
 
 #![allow(unreachable_pub, reason = "KubeSchema repeats each struct in a private scope")]
-#![allow(clippy::duplicated_attributes, reason = "each printer column is an attribute of its own")]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -31,56 +30,14 @@ pub(crate) const TYPE_MODULE: &str = "Module";
     derive = "Default",
     derive = "PartialEq",
     doc = "One version of a module: the tag on GitHub and the object in S3.",
-    printcolumn(
-        name = "Version",
-        type_ = "string",
-        json_path = ".spec.version",
-        description = "Semantic version"
-    ),
-    printcolumn(
-        name = "Synced",
-        type_ = "boolean",
-        json_path = ".status.synced",
-        description = "Whether the object is stored as recorded"
-    ),
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
-        description = "Whether the last reconcile succeeded"
-    ),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
-        description = "Reason of the condition Ready"
-    ),
-    printcolumn(
-        name = "Size",
-        type_ = "integer",
-        json_path = ".status.archiveSizeBytes",
-        description = "Size of the stored object in bytes"
-    ),
-    printcolumn(
-        name = "Checksum",
-        type_ = "string",
-        json_path = ".status.checksum",
-        description = "SHA-256 of the stored object, base64",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Commit",
-        type_ = "string",
-        json_path = ".status.source.commit",
-        description = "Commit of the stored content",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp",
-        description = "Age of the Version"
-    )
+    printcolumn = r#"{"name": "Version", "type": "string", "jsonPath": ".spec.version", "description": "Semantic version"}"#,
+    printcolumn = r#"{"name": "Synced", "type": "boolean", "jsonPath": ".status.synced", "description": "Whether the object is stored as recorded"}"#,
+    printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status", "description": "Whether the last reconcile succeeded"}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].reason", "description": "Reason of the condition Ready"}"#,
+    printcolumn = r#"{"name": "Size", "type": "integer", "jsonPath": ".status.archiveSizeBytes", "description": "Size of the stored object in bytes"}"#,
+    printcolumn = r#"{"name": "Checksum", "type": "string", "jsonPath": ".status.checksum", "description": "SHA-256 of the stored object, base64", "priority": 1}"#,
+    printcolumn = r#"{"name": "Commit", "type": "string", "jsonPath": ".status.source.commit", "description": "Commit of the stored content", "priority": 1}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "description": "Age of the Version"}"#
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -187,14 +144,6 @@ pub struct VersionStatus {
     /// `done:<generation>` until spec.forceSync is reset to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_force: Option<String>,
-    /// A field of the original OpenDepot. It is preserved and never written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "any_object")]
-    pub binary_scan: Option<Value>,
-    /// A field of the original OpenDepot. It is preserved and never written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "any_object")]
-    pub source_scan: Option<Value>,
 }
 
 /// Source of the stored content.

@@ -28,7 +28,6 @@ const LFS_POINTER_BYTES: u64 = 1024;
 pub(super) struct Content {
     /// In bytes from the start.
     pub offset: u64,
-    /// Length in bytes.
     pub len: u64,
 }
 

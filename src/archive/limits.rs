@@ -104,8 +104,9 @@ impl Budget {
         self.bytes.saturating_add(headers).saturating_add(FOR_THE_REST)
     }
 
-    /// Path components that may be looked up while links are followed; in a long path each counts for more. Real links need a
-    /// few each; without a bound, links to links with long targets would cost minutes of work and add no file.
+    /// Path components that may be looked up while links are followed; in a long path each counts for more, and so does a link
+    /// with a long target. Real links need a few each; without a bound, links to links with long targets would cost minutes of
+    /// work and add no file.
     pub(super) fn link_steps(&self) -> u64 {
         self.limits.entries.saturating_mul(64)
     }

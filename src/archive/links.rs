@@ -191,6 +191,8 @@ impl Expansion<'_> {
             if text.is_empty() {
                 return Ok(Destination::Nowhere(SkipReason::Dangles));
             }
+            // What is left of a long target behind a link costs time too, although it is not looked up.
+            self.steps += text.len() as u64 / 64;
             ahead.extend(text.rsplit(|byte| *byte == b'/'));
             match self.walk(&mut at, &mut ahead)? {
                 Stop::At(destination) => return Ok(destination),

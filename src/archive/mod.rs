@@ -69,7 +69,6 @@ pub const REVISION: u32 = 1;
 pub struct Normalised {
     /// Its path. Dropping this deletes the file.
     pub file: TempPath,
-    /// Its size in bytes.
     pub size: u64,
     /// SHA-256 of its bytes.
     pub sha256: [u8; 32],

@@ -10,7 +10,7 @@ const NAMED: usize = 20;
 pub struct Listed<T> {
     /// The first 20, in a fixed order.
     pub first: Vec<T>,
-    pub total: u64,
+    pub total: usize,
 }
 
 impl<T> Default for Listed<T> {
@@ -77,7 +77,7 @@ impl fmt::Display for SkipReason {
             Self::PointsToAncestor => "points to a folder that contains it",
             Self::Unnameable => "points to an impossible file name",
             Self::PointsToSkipped => "points to a file or folder that is left out because of its name",
-            Self::PointsToSubmodule => "points into a submodule, which GitHub's archives leave empty",
+            Self::PointsToSubmodule => "points into a git submodule, which GitHub's archives leave empty",
         })
     }
 }

@@ -18,7 +18,6 @@ pub struct StoredArchive {
 pub struct StoredFile<'a> {
     /// Its path, with `/` between its components.
     pub path: &'a str,
-    /// Its length in bytes.
     pub len: u64,
     content: Content,
 }

@@ -20,7 +20,9 @@ pub(super) fn write(files: &Files, contents: &Contents, sink: &mut Sink<'_>) -> 
     for (path, file) in files.iter() {
         let mut header = tar::Header::new_ustar();
         let field = &mut header.as_old_mut().name;
-        let name = whole_characters(path, field.len());
+        // All paths are UTF-8.
+        let whole = str::from_utf8(path).unwrap_or_default().floor_char_boundary(field.len());
+        let name = &path[..whole];
         field[..name.len()].copy_from_slice(name);
         if name != path || !path.is_ascii() {
             tar.append_pax_extensions([("path", path)])?;
@@ -38,13 +40,6 @@ pub(super) fn write(files: &Files, contents: &Contents, sink: &mut Sink<'_>) -> 
     }
     tar.into_inner()?.finish()?;
     Ok(digest.finish())
-}
-
-/// As much of the beginning of `path`, which is UTF-8, as has at most `most` bytes and ends with a whole character.
-fn whole_characters(path: &[u8], most: usize) -> &[u8] {
-    let continues = |end: &usize| path.get(*end).is_some_and(|byte| byte & 0xc0 == 0x80);
-    let end = (0..=most.min(path.len())).rev().find(|end| !continues(end));
-    &path[..end.unwrap_or_default()]
 }
 
 /// Passes its input on in pieces of one size. A compressor's output may depend on the pieces of its input, and those that tar

@@ -64,7 +64,6 @@ struct Record {
     offset: u64,
 }
 
-/// Writes all `files`.
 pub(super) fn write(
     files: &Files,
     contents: &Contents,

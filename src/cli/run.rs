@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 
-use super::{at_least_one, listen, log_level, namespace, one_namespace};
-use crate::command::arguments::{ArchiveLimits, github_host, object};
+use super::{at_least_one, listen, log_level, namespace};
+use crate::command::arguments::{self, ArchiveLimits, github_host, object};
 use crate::domain::Endpoint;
 use crate::observe::telemetry::LogFormat;
 use crate::storage::StorageRule;
@@ -71,7 +71,7 @@ pub struct Run {
     pub lease_name: String,
 
     /// Namespace of the Lease for leader election. Default: the operator's own namespace.
-    #[arg(long, env = "OPENDEPOT_LEASE_NAMESPACE", value_parser = one_namespace)]
+    #[arg(long, env = "OPENDEPOT_LEASE_NAMESPACE", value_parser = arguments::namespace)]
     pub lease_namespace: Option<String>,
 
     /// Log format. Default: json in a cluster, text elsewhere.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
-use url::Url;
+use url::{Position, Url};
 
 use super::{listen, log_level, namespace};
 use crate::command::arguments::valid;
@@ -75,15 +75,15 @@ pub struct Serve {
     pub login_scopes: Vec<String>,
 
     /// File with the key of archive links: a line of 32 or more random characters; a second line is the previous key. Default:
-    /// a random key; other replicas reject its links.
+    /// a random key: its links and sessions are invalid on other replicas and after a restart.
     #[arg(long, env = "OPENDEPOT_LINK_KEY_FILE", value_name = "FILE")]
     pub link_key_file: Option<PathBuf>,
 
-    /// How archives reach clients. auto: from AWS by a redirect, from other stores by a stream.
+    /// How archives reach clients. auto: redirect to AWS and to each --public-endpoint, stream from other stores.
     #[arg(long, env = "OPENDEPOT_DOWNLOAD", value_enum, default_value_t = Mode::Auto)]
     pub download: Mode,
 
-    /// Redirect clients of the S3 endpoint INSIDE to OUTSIDE (repeatable).
+    /// Address OUTSIDE at which clients reach the S3 endpoint INSIDE, for redirects of downloads (repeatable).
     #[arg(long, env = "OPENDEPOT_PUBLIC_ENDPOINT", value_delimiter = ',', value_name = "INSIDE=OUTSIDE")]
     pub public_endpoint: Vec<PublicEndpoint>,
 
@@ -153,23 +153,15 @@ impl Serve {
 
     /// `HOST[:PORT]` of `--url`.
     pub fn host(&self) -> Option<String> {
-        let url = self.url.as_ref()?;
-        let host = url.host_str()?;
-        Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+        self.url.as_ref().map(|url| url[Position::BeforeHost..Position::AfterPort].to_owned())
     }
 }
 
 fn base_url(text: &str) -> Result<Url, String> {
     let wrong = || "write a URL without a path, such as https://registry.acme.io".to_owned();
     let url: Url = text.parse().map_err(|_| wrong())?;
-    let plain = matches!(url.scheme(), "http" | "https")
-        && url.host_str().is_some_and(|host| !host.is_empty())
-        && url.path() == "/"
-        && url.query().is_none()
-        && url.fragment().is_none()
-        && url.username().is_empty()
-        && url.password().is_none();
-    if plain { Ok(url) } else { Err(wrong()) }
+    let is_origin = url.as_str() == format!("{}/", url.origin().ascii_serialization());
+    if matches!(url.scheme(), "http" | "https") && is_origin { Ok(url) } else { Err(wrong()) }
 }
 
 /// RFC 6749, 3.3.

@@ -123,10 +123,11 @@ pub async fn run(arguments: &Arguments) -> Result<Accepted, ArchiveCommandError>
         let fetched = fetch(arguments, name, format, &mut tokio::fs::File::from_std(file)).await?;
         (raw.path().to_owned(), format, Some(fetched))
     } else {
-        let path = PathBuf::from(&arguments.subject);
-        let format = format_of(&arguments.subject).ok_or_else(|| match repository(&arguments.subject) {
+        let subject = &arguments.subject;
+        let path = PathBuf::from(subject);
+        let format = ArchiveFormat::of_file_name(subject).ok_or_else(|| match repository(subject) {
             Some(_) => ArchiveCommandError::NoReference,
-            None => ArchiveCommandError::Subject(arguments.subject.clone()),
+            None => ArchiveCommandError::Subject(subject.clone()),
         })?;
         let of_file = |error| ArchiveCommandError::File { path: path.clone(), error };
         if !std::fs::metadata(&path).map_err(of_file)?.is_file() {
@@ -202,13 +203,6 @@ fn repository(text: &str) -> Option<Repository> {
     }
 }
 
-fn format_of(path: &str) -> Option<ArchiveFormat> {
-    let path = path.to_ascii_lowercase();
-    let endings =
-        [(".zip", ArchiveFormat::Zip), (".tar.gz", ArchiveFormat::Tar), (".tgz", ArchiveFormat::Tar)];
-    endings.into_iter().find(|(ending, _)| path.ends_with(ending)).map(|(_, format)| format)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,7 +228,5 @@ mod tests {
         assert_eq!(host("my-org/net").as_deref(), Some("https://github.com/my-org/net"));
         assert_eq!(host("https://ghes.example.com/a/b.git").as_deref(), Some("https://ghes.example.com/a/b"));
         assert_eq!((host("net"), host("a/b/c"), host("http://github.com/a/b")), (None, None, None));
-        assert_eq!(format_of("out/Module.TGZ"), Some(ArchiveFormat::Tar));
-        assert_eq!((format_of("m.zip"), format_of("m.tar")), (Some(ArchiveFormat::Zip), None));
     }
 }

@@ -46,7 +46,7 @@ pub(crate) fn object(text: &str) -> Result<String, String> {
 
 pub(crate) fn namespace(text: &str) -> Result<String, String> {
     let name = text.trim();
-    valid(name, is_dns_label(name), "write the name of a namespace, such as team-a")
+    valid(name, is_dns_label(name), "write the name of one namespace, such as team-a")
 }
 
 pub(crate) fn github_host(text: &str) -> Result<String, String> {

@@ -27,20 +27,9 @@ impl Bulkhead {
 
     /// Waits for a permit of `tenant`.
     pub async fn acquire(&self, tenant: u64) -> BulkheadPermit {
-        // The tenant's permit first: a wait for it delays no other tenant.
-        let own = self.acquire_own(tenant).await;
-        [own, self.acquire_shared().await]
-    }
-
-    /// Waits for the first half of a permit: that of the tenant.
-    pub async fn acquire_own(&self, tenant: u64) -> Option<OwnedSemaphorePermit> {
-        // Neither semaphore is ever closed.
-        self.of(tenant).acquire_owned().await.ok()
-    }
-
-    /// Waits for the other half of a permit, for a caller that has the first one.
-    pub async fn acquire_shared(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.all).acquire_owned().await.ok()
+        // The tenant's permit first: a wait for it delays no other tenant. Neither semaphore is ever closed.
+        let own = self.of(tenant).acquire_owned().await.ok();
+        [own, Arc::clone(&self.all).acquire_owned().await.ok()]
     }
 
     /// A permit of `tenant`, if one is free.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::domain::text::error_chain;
+use crate::domain::text::causes;
 
 /// The field manager of every write.
 pub const FIELD_MANAGER: &str = "opendepot";
@@ -49,12 +49,7 @@ pub fn explain(error: &kube::Error) -> String {
             format!("the API server returned HTTP {} without a message", status.code)
         }
         kube::Error::Api(status) => status.message.clone(),
-        error => {
-            let parts = error_chain(error).map(ToString::to_string);
-            parts
-                .reduce(|text, part| if text.contains(&part) { text } else { format!("{text}: {part}") })
-                .unwrap_or_default()
-        }
+        error => causes(error),
     }
 }
 
@@ -138,7 +133,7 @@ pub async fn patch_status<T: Serialize>(
     let stored = api.patch_status(name, &params(), &Patch::Merge(&patch)).await?;
     let Some(field) = dropped(&patch["status"], stored.data.get("status")) else { return Ok(Some(stored)) };
     let message = format!(
-        "the CRD is not of the operator's release, so status.{field} was dropped; apply the CRDs of this release"
+        "the CRD is not from the operator's release, so the API server dropped status.{field}; apply the CRDs of this release"
     );
     Err(kube::Error::Api(Box::new(Status { code: 422, ..Status::failure(&message, "FieldDropped") })))
 }

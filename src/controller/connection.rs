@@ -1,7 +1,7 @@
 //! Connections to the API server, with the kubeconfig that kubectl reads or the service account of a pod.
 
 use std::ffi::OsStr;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -51,7 +51,20 @@ pub enum ConnectError {
 pub(crate) fn kubeconfig() -> Result<Kubeconfig, KubeconfigError> {
     match std::env::var_os("KUBECONFIG").filter(|list| !list.is_empty()) {
         Some(list) => merged(&list),
-        None => Kubeconfig::read().map(without_empty_context),
+        None => Kubeconfig::read().map(without_empty_context).map_err(hidden_as_absent),
+    }
+}
+
+/// A file in a folder that this process may not search, such as the home of the image's user, counts as absent: no user has named
+/// it. One that exists and cannot be read may be the one that a user chose.
+fn hidden_as_absent(error: KubeconfigError) -> KubeconfigError {
+    match error {
+        KubeconfigError::ReadConfig(error, path)
+            if error.kind() == ErrorKind::PermissionDenied && path.try_exists().is_err() =>
+        {
+            KubeconfigError::ReadConfig(io::Error::new(ErrorKind::NotFound, error), path)
+        }
+        error => error,
     }
 }
 
@@ -224,6 +237,11 @@ mod tests {
         }
         let below_a_file = merged(path.join("config").as_os_str()).unwrap_err();
         assert!(is_absent(&below_a_file), "{below_a_file:?}");
+        for (denied, expected) in [(path.join("config"), true), (path, false)] {
+            let error = KubeconfigError::ReadConfig(ErrorKind::PermissionDenied.into(), denied);
+            assert!(!is_absent(&error), "named by KUBECONFIG: {error:?}");
+            assert_eq!(is_absent(&hidden_as_absent(error)), expected, "of the home folder");
+        }
     }
 
     #[test]

@@ -5,9 +5,12 @@
 //!
 //! An Event costs the API server as much as a write of a status, and a thousand versions published at once have a thousand
 //! Events. Events are therefore rate-limited, and warnings are written first: those of Modules, of which there are few, before those
-//! of other objects.
+//! of other objects. The Events of one namespace are written one by one, beside those of others: its webhooks may be slow.
+
+mod waiting;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,16 +21,15 @@ use kube::Client;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::events::{Event, EventType};
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use self::waiting::{Queued, Waiting};
 use super::client;
-use crate::domain::hash_of;
 use crate::domain::text::cut;
 use crate::domain::time::doubled;
+use crate::domain::{Mutex, hash_of};
 
-/// Length of each queue. Further Events are dropped to bound memory.
-const QUEUE: usize = 2048;
 /// Longest note in bytes. The API server accepts 1,024.
 const LONGEST_NOTE: usize = 1000;
 /// Longest name of an object to which a dot and a time in hexadecimal can be added.
@@ -49,19 +51,15 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// The reporter of all Events.
 const CONTROLLER: &str = "opendepot";
 
-/// An Event that is to be written.
-struct Queued {
-    event: Event,
-    object: ObjectReference,
-    at: Timestamp,
-}
-
 /// Sends Events in the background.
 #[derive(Clone)]
-pub struct Events {
-    module_warnings: mpsc::Sender<Queued>,
-    warnings: mpsc::Sender<Queued>,
-    others: mpsc::Sender<Queued>,
+pub struct Events(Arc<Outbox>);
+
+/// The Events that wait, and the notification that another one may be written.
+#[derive(Default)]
+struct Outbox {
+    waiting: Mutex<Waiting>,
+    changed: Notify,
 }
 
 /// When the next Event may be written: a burst, then one per interval.
@@ -82,10 +80,11 @@ struct Recorder {
     /// The pod, if it is known.
     instance: String,
     /// The Events that may be repeated, by text: the API server allows no change of an Event's text.
-    written: HashMap<u64, Written>,
+    written: Mutex<HashMap<u64, Written>>,
 }
 
 /// An Event that was written.
+#[derive(Clone)]
 struct Written {
     name: Box<str>,
     count: i32,
@@ -95,27 +94,33 @@ struct Written {
 impl Recorder {
     fn new(client: Client) -> Self {
         let pod = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
-        Self { client, instance: pod.unwrap_or_else(|| CONTROLLER.to_owned()), written: HashMap::new() }
+        Self { client, instance: pod.unwrap_or_else(|| CONTROLLER.to_owned()), written: Mutex::default() }
+    }
+
+    /// The Event with this text, if it is repeated as one with a counter.
+    fn repeated(&self, text: u64, now: Instant) -> Option<Written> {
+        let mut all = self.written.lock();
+        if all.len() >= MAX_TEXTS {
+            all.clear();
+        }
+        all.retain(|_, written| now.duration_since(written.last) < REPEATED);
+        all.get(&text).cloned()
     }
 
     /// Writes an Event, or increases the count of the one with the same text.
-    async fn publish(&mut self, queued: &Queued) -> Result<(), kube::Error> {
+    async fn publish(&self, queued: &Queued) -> Result<(), kube::Error> {
         let Queued { event, object, at } = queued;
         let now = Instant::now();
-        if self.written.len() >= MAX_TEXTS {
-            self.written.clear();
-        }
-        self.written.retain(|_, written| now.duration_since(written.last) < REPEATED);
         let regarding = (&object.uid, &object.namespace, &object.name);
         let text = hash_of((regarding, event.type_, &event.reason, &event.action, &event.note));
         let namespace = object.namespace.as_deref().unwrap_or("default");
         let api = Api::<KubernetesEvent>::namespaced(self.client.clone(), namespace);
-        if let Some(written) = self.written.get_mut(&text) {
-            let series = EventSeries { count: written.count + 1, last_observed_time: MicroTime(*at) };
+        if let Some(Written { name, count, .. }) = self.repeated(text, now) {
+            let series = EventSeries { count: count + 1, last_observed_time: MicroTime(*at) };
             let patch = Patch::Merge(json!({ "series": series }));
-            match api.patch(&written.name, &PatchParams::default(), &patch).await {
+            match api.patch(&name, &PatchParams::default(), &patch).await {
                 Ok(_) => {
-                    (written.count, written.last) = (series.count, now);
+                    self.written.lock().insert(text, Written { name, count: series.count, last: now });
                     return Ok(());
                 }
                 // It was deleted meanwhile.
@@ -130,7 +135,7 @@ impl Recorder {
             Err(kube::Error::Api(status)) if status.is_already_exists() => {}
             result => drop(result?),
         }
-        self.written.insert(text, Written { name, count: 1, last: now });
+        self.written.lock().insert(text, Written { name, count: 1, last: now });
         Ok(())
     }
 
@@ -155,7 +160,7 @@ impl Recorder {
     }
 
     /// Writes an Event. Retries while the API server is unavailable or overloaded.
-    async fn deliver(&mut self, queued: &Queued) {
+    async fn deliver(&self, queued: &Queued) {
         let end = Instant::now() + PATIENCE;
         for failures in 1.. {
             let Err(error) = self.publish(queued).await else { return };
@@ -185,29 +190,39 @@ fn is_transient(error: &kube::Error) -> bool {
     client::is_outage(status) && !status.message.contains("webhook")
 }
 
+impl Outbox {
+    /// Waits for the next Event that may be written.
+    async fn next(&self) -> Queued {
+        loop {
+            let next = self.waiting.lock().take();
+            match next {
+                Some(queued) => return queued,
+                None => self.changed.notified().await,
+            }
+        }
+    }
+}
+
 impl Events {
-    /// Starts the background task, which ends with the last sender.
+    /// Starts the background task, which ends with the process.
     pub fn start(client: Client) -> Self {
-        let (module_warnings, mut first) = mpsc::channel::<Queued>(QUEUE);
-        let (warnings, mut second) = mpsc::channel::<Queued>(QUEUE);
-        let (others, mut third) = mpsc::channel::<Queued>(QUEUE);
-        let mut recorder = Recorder::new(client);
+        let (outbox, recorder) = (Arc::<Outbox>::default(), Arc::new(Recorder::new(client)));
+        let events = Self(Arc::clone(&outbox));
         tokio::spawn(async move {
             let start = Instant::now();
             let mut pace = Pace(start.checked_sub(STEP * BURST).unwrap_or(start));
             loop {
                 tokio::time::sleep_until(pace.next(Instant::now())).await;
-                let queued = tokio::select! {
-                    biased;
-                    Some(queued) = first.recv() => queued,
-                    Some(queued) = second.recv() => queued,
-                    Some(queued) = third.recv() => queued,
-                    else => return,
-                };
-                recorder.deliver(&queued).await;
+                let queued = outbox.next().await;
+                let (outbox, recorder) = (Arc::clone(&outbox), Arc::clone(&recorder));
+                tokio::spawn(async move {
+                    recorder.deliver(&queued).await;
+                    outbox.waiting.lock().written(&queued);
+                    outbox.changed.notify_one();
+                });
             }
         });
-        Self { module_warnings, warnings, others }
+        events
     }
 
     pub fn normal(&self, object: &ObjectReference, reason: &str, action: &str, note: &str) {
@@ -227,13 +242,10 @@ impl Events {
             action: action.to_owned(),
             secondary: None,
         };
-        let queue = match (event.type_, object.kind.as_deref()) {
-            (EventType::Normal, _) => &self.others,
-            (EventType::Warning, Some("Module")) => &self.module_warnings,
-            (EventType::Warning, _) => &self.warnings,
-        };
         let queued = Queued { event, object: object.clone(), at: Timestamp::now() };
-        if queue.try_send(queued).is_err() {
+        if self.0.waiting.lock().push(queued) {
+            self.0.changed.notify_one();
+        } else {
             tracing::debug!(reason, "dropped an Event: the queue is full");
         }
     }

@@ -12,6 +12,6 @@ pub(crate) mod lease;
 pub(crate) mod object_metrics;
 pub(crate) mod owners;
 pub(crate) mod runner;
-mod shallow;
+pub(crate) mod shallow;
 pub(crate) mod watch;
 pub(crate) mod work_queue;

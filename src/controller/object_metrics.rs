@@ -25,7 +25,6 @@ impl ObjectMetrics {
         self.0.lock().push((modules, versions));
     }
 
-    /// Counts Modules and Versions.
     pub(crate) fn count(&self) -> (Counts, Counts) {
         let stores = self.0.lock().clone();
         let (mut modules, mut versions) = (Counts::new(), Counts::new());
@@ -47,7 +46,7 @@ fn is_counted(version: &VersionState) -> bool {
 }
 
 fn module_kind(module: &ModuleState) -> StateAndReason {
-    kind(module.metadata.deletion_timestamp.is_some(), module.ready, module.stalled, &module.reason)
+    kind(module.is_terminating(), module.ready, module.stalled, &module.reason)
 }
 
 fn version_kind(version: &VersionState) -> StateAndReason {

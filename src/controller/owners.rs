@@ -82,7 +82,15 @@ impl Owners {
         self.update(metadata, policy);
     }
 
-    /// Records a Module that was written or watched. Returns whether it is new.
+    /// Records a Module that the watch shows: it exists, although an earlier list may have lacked it. Returns whether it is new, or
+    /// counted as deleted.
+    pub fn shown(&self, metadata: &ObjectMeta, policy: &OwnerPolicy) -> bool {
+        let uid = metadata.uid.as_deref().unwrap_or_default();
+        let returns = self.0.lock().by_uid.get_mut(uid).is_some_and(Record::begin_again);
+        self.update(metadata, policy) || returns
+    }
+
+    /// Records a Module that was read, written or watched. Returns whether it is new.
     pub fn update(&self, metadata: &ObjectMeta, policy: &OwnerPolicy) -> bool {
         let Some(uid) = metadata.uid.clone() else { return false };
         let mut state = self.0.lock();
@@ -251,6 +259,12 @@ impl Record {
         self.gone.get_or_insert(now);
         self.policy = std::mem::take(&mut self.policy).recording(std::iter::empty());
         std::mem::take(&mut self.deletions).into_values().map(|deletion| deletion.name).collect()
+    }
+
+    /// Undoes [`end`](Self::end), until the Module is reconciled again. Returns whether there was anything to undo.
+    fn begin_again(&mut self) -> bool {
+        self.reconciled &= self.gone.is_none();
+        self.gone.take().is_some()
     }
 
     fn within(&self, scope: Option<&str>) -> bool {

@@ -19,7 +19,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::watch::stopping;
+use super::watch::{all_true, stopping};
 use super::work_queue::{Action, WorkQueue};
 use crate::observe::liveness::Part;
 
@@ -49,8 +49,9 @@ where
     pub name: &'static str,
     pub context: Arc<C>,
     pub cache: Store<K>,
-    /// Becomes true when the cache has held every object once, and what reconciles need to know of all of them is recorded.
-    pub listed: watch::Receiver<bool>,
+    /// Become true when the caches that reconciles read have held every object once, and what they need to know of all of them is
+    /// recorded.
+    pub listed: Vec<watch::Receiver<bool>>,
     /// The objects to reconcile.
     pub requests: mpsc::UnboundedReceiver<ObjectRef<K>>,
     /// Becomes true when the operator stops.
@@ -80,7 +81,7 @@ where
         let mut stopped = Box::pin(stopping(self.stop.clone()));
         let ready = async {
             tokio::select! {
-                ready = self.listed.wait_for(|listed| *listed).map(|listed| listed.is_ok()) => ready,
+                listed = all_true(&mut self.listed) => listed,
                 () = &mut stopped => false,
             }
         };

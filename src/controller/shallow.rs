@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::api::GROUP;
 
-/// The levels of a text that are kept.
+/// The levels of an answer of the API server that are kept.
 const DEEPEST: usize = 64;
 /// The lists and maps in answers about Modules and Versions that are read: those of Kubernetes, and those of the schemas.
 const READ: [&str; 23] = [
@@ -42,9 +42,11 @@ const LONGEST_NAME: usize = 24;
 
 /// What is known between two chunks of a text.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shallow {
-    /// Whether the text is about Modules or Versions.
-    is_ours: bool,
+pub(crate) struct Shallow {
+    /// The levels that are kept.
+    deepest: usize,
+    /// Whether the text is about Modules or Versions; `None` if names do not matter.
+    is_ours: Option<bool>,
     depth: usize,
     /// The level of the list or map whose content is being removed.
     emptied: Option<usize>,
@@ -57,11 +59,16 @@ pub(super) struct Shallow {
 impl Shallow {
     /// For the answer from this path.
     pub(super) fn of(path: &str) -> Self {
-        Self { is_ours: path.split('/').nth(2) == Some(GROUP), ..Self::default() }
+        Self { is_ours: Some(path.split('/').nth(2) == Some(GROUP)), ..Self::to_level(DEEPEST) }
+    }
+
+    /// For a text of which so many levels are read.
+    pub(crate) fn to_level(deepest: usize) -> Self {
+        Self { deepest, ..Self::default() }
     }
 
     /// The next chunk. Each list or map that is ignored, or nested too deeply, is empty. It is copied only if there is one.
-    pub(super) fn cut(&mut self, chunk: Bytes) -> Bytes {
+    pub(crate) fn cut(&mut self, chunk: Bytes) -> Bytes {
         let mut kept = Vec::new();
         // Where the part begins that is kept and not copied yet.
         let mut from = self.emptied.is_none().then_some(0);
@@ -109,12 +116,12 @@ impl Shallow {
     /// Whether the list or map that begins here is to be empty. In each object, `managedFields` repeats the names of all fields.
     fn is_to_be_empty(&self) -> bool {
         let is_named = |name: &str| self.name.strip_suffix(b"\"") == Some(name.as_bytes());
-        let is_ignored = if self.is_ours {
-            !self.name.is_empty() && !READ.into_iter().any(is_named)
-        } else {
-            is_named("managedFields")
+        let is_ignored = match self.is_ours {
+            Some(true) => !self.name.is_empty() && !READ.into_iter().any(is_named),
+            Some(false) => is_named("managedFields"),
+            None => false,
         };
-        is_ignored || self.depth > DEEPEST
+        is_ignored || self.depth > self.deepest
     }
 }
 
@@ -155,7 +162,7 @@ mod tests {
         ] {
             for size in [1, 2, 3, 7, 1 << 20] {
                 assert_eq!(
-                    cut(Shallow::default(), &text(levels, "1"), size),
+                    cut(Shallow::of(""), &text(levels, "1"), size),
                     kept,
                     "{levels} levels in chunks of {size}"
                 );
@@ -209,7 +216,7 @@ mod tests {
             let versions = serde_json::to_value(definition.spec.versions).unwrap();
             lists_and_maps(&versions[0]["schema"]["openAPIV3Schema"], &mut found);
         }
-        assert_eq!(found.values().filter(|accepts_any| **accepts_any).count(), 8, "{found:?}");
+        assert_eq!(found.values().filter(|accepts_any| **accepts_any).count(), 5, "{found:?}");
         for (name, accepts_any) in found {
             assert_ne!(READ.contains(&name.as_str()), accepts_any, "{name}");
         }
@@ -219,6 +226,6 @@ mod tests {
     #[test]
     fn an_ordinary_text_is_not_copied() {
         let chunk = Bytes::from(json!({"spec": {"versions": [{"version": "1.0.0"}]}}).to_string());
-        assert_eq!(Shallow::default().cut(chunk.clone()).as_ptr(), chunk.as_ptr());
+        assert_eq!(Shallow::of("").cut(chunk.clone()).as_ptr(), chunk.as_ptr());
     }
 }

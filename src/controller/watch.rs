@@ -1,29 +1,40 @@
-//! Watches of a kind into a store.
+//! Watches of a kind.
 //!
 //! `kube::runtime::Controller` is not used: each kind is watched once for both controllers, which kube 5.0 offers
 //! only as the unstable feature `unstable-runtime-subscribe`.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt as _, stream};
-use kube::runtime::reflector::{self, Store};
 use kube::runtime::utils::Backoff as _;
+use kube::runtime::watcher;
 use kube::runtime::watcher::{DefaultBackoff, Event};
-use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::controller::client::explain;
 use crate::controller::connection::watch_config;
-use crate::observe::liveness::{Liveness, in_scope};
+use crate::observe::liveness::Liveness;
 use crate::observe::watch_age::{Step, WatchAge};
 
 /// The longest pause after a failure, so that a watch soon runs again when the cause is gone.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Time between two lists while a watch cannot be started, as behind a gateway that answers lists only.
 const LISTED_AGAIN: Duration = Duration::from_mins(5);
+
+/// Objects per page of a list. The text of a page is in memory as a whole, twice. While the operator's queue is longest, 32 MiB of the
+/// shipped memory limit are free. A Module of 5,000 versions has a megabyte, and more while it is parsed; a Version has some
+/// kilobytes. Where Versions have more, the client reads fewer at once.
+pub(crate) const MODULES_PER_PAGE: u32 = 5;
+pub(crate) const VERSIONS_PER_PAGE: u32 = 50;
+
+/// The scopes to watch: the cluster if no namespace is named. A namespace that is named twice is watched once.
+pub(crate) fn scopes(namespaces: &[String]) -> BTreeSet<Option<&str>> {
+    let cluster = namespaces.is_empty().then_some(None);
+    namespaces.iter().map(|name| Some(name.as_str())).chain(cluster).collect()
+}
 
 /// What the watches of one scope have in common.
 #[derive(Clone, Copy)]
@@ -36,51 +47,35 @@ pub(crate) struct Watcher<'a> {
     pub liveness: &'a Liveness,
     /// Records that the watch fails.
     pub age: &'a WatchAge,
-    /// Becomes true when the operator stops.
-    pub stop: &'a watch::Receiver<bool>,
 }
 
 impl Watcher<'_> {
-    /// Watches a kind into a cache until the operator stops. Calls `on_event` for each object that was added, changed or
-    /// deleted, and `on_listed` after each list. Lists are read in pages of `page_size` objects: the text of a page is in memory
-    /// as a whole, twice.
-    ///
-    /// `on_event` is called for the objects of a list once the cache holds all of them, because the cache is replaced as a whole.
-    pub(crate) fn run<K, R>(
+    /// Watches a kind until `stop`, and calls `on_event` for each event. Lists are read in pages of `page_size` objects.
+    pub(crate) fn run<K>(
         self,
-        (cache, writer): (Store<K>, reflector::store::Writer<K>),
         page_size: u32,
-        router: Arc<R>,
-        on_event: fn(&R, &K),
-        on_listed: fn(&R),
+        stop: impl Future<Output = ()> + Send + 'static,
+        mut on_event: impl FnMut(Event<K>) + Send + 'static,
     ) -> impl Future<Output = &'static str> + Send + 'static
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + std::fmt::Debug,
-        K: DeserializeOwned + Send + Sync + 'static,
-        R: Send + Sync + 'static,
+        K: DeserializeOwned + Send + 'static,
     {
         let client = self.client.clone();
         let api: Api<K> = match self.namespace {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
         };
-        let stop = stopping(self.stop.clone());
-        let watch = format!("the watch of {}s", K::kind(&()).to_lowercase());
-        let name = in_scope(self.namespace, &watch);
-        let (mut part, age) = (self.liveness.part(&name), self.age.clone());
+        let kind = K::kind(&());
+        let mut part = self.liveness.part_in(self.namespace, &format!("the watch of {kind}s"));
+        let age = self.age.clone();
         async move {
-            let events = events_of(api, page_size).reflect(writer).take_until(stop);
-            let mut events = std::pin::pin!(events);
+            let mut events = std::pin::pin!(events_of(api, page_size).take_until(stop));
             while let Some(event) = part.next_of(&mut events).await {
-                report(&event, &age, &name);
+                report(&event, &age, &part.name);
                 match event {
-                    Ok(Event::Apply(object) | Event::Delete(object)) => on_event(&router, &object),
-                    Ok(Event::InitDone) => {
-                        cache.state().iter().for_each(|object| on_event(&router, object));
-                        on_listed(&router);
-                    }
-                    Ok(Event::Init | Event::InitApply(_)) => {}
-                    Err(error) => warn_of(&error, &K::kind(&())),
+                    Ok(event) => on_event(event),
+                    Err(error) => warn_of(&error, &kind),
                 }
             }
             "a watch"
@@ -92,10 +87,7 @@ impl Watcher<'_> {
 ///
 /// kube's own `default_backoff` starts anew with each list, also if all of them fail. If a watch cannot be started, kube repeats it
 /// from the same resourceVersion without an end: see [`has_to_list`].
-pub(crate) fn events_of<K>(
-    api: Api<K>,
-    page_size: u32,
-) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send
+fn events_of<K>(api: Api<K>, page_size: u32) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send
 where
     K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
@@ -146,7 +138,7 @@ fn has_to_list(error: &watcher::Error, is_long: bool) -> bool {
 
 /// Records what an event shows of its watch. `Init` and `InitApply` show nothing: kube sends the first before its request, and a list
 /// may fail after any of its pages.
-pub(crate) fn report<K>(event: &Result<Event<K>, watcher::Error>, age: &WatchAge, watch: &str) {
+fn report<K>(event: &Result<Event<K>, watcher::Error>, age: &WatchAge, watch: &str) {
     match event {
         Ok(Event::Apply(_) | Event::Delete(_)) => age.succeeded(watch),
         Ok(Event::InitDone) => age.listed(watch),
@@ -158,7 +150,7 @@ pub(crate) fn report<K>(event: &Result<Event<K>, watcher::Error>, age: &WatchAge
 }
 
 /// Logs an attempt of a watch that failed, and what to do about it.
-pub(crate) fn warn_of(error: &watcher::Error, kind: &str) {
+fn warn_of(error: &watcher::Error, kind: &str) {
     let (message, code) = match error {
         watcher::Error::InitialListFailed(cause)
         | watcher::Error::WatchStartFailed(cause)
@@ -183,6 +175,16 @@ fn fix(code: Option<u16>) -> Option<&'static str> {
         ),
         _ => None,
     }
+}
+
+/// Waits until all are true. False if one cannot become true: its watch has ended, and with it the process.
+pub(crate) async fn all_true(all: &mut [watch::Receiver<bool>]) -> bool {
+    for one in all {
+        if one.wait_for(|is_true| *is_true).await.is_err() {
+            return false;
+        }
+    }
+    true
 }
 
 /// Resolves when the operator stops.

@@ -13,7 +13,7 @@ use url::Url;
 use super::names::is_region;
 
 /// The domains of AWS's partitions: commercial, China, the European Sovereign Cloud, and the isolated ones.
-const DOMAINS: [&str; 9] = [
+const DOMAINS: [&str; 10] = [
     "amazonaws.com",
     "amazonaws.com.cn",
     "amazonaws.eu",
@@ -23,6 +23,7 @@ const DOMAINS: [&str; 9] = [
     "c2s.ic.gov",
     "sc2s.sgov.gov",
     "csp.hci.ic.gov",
+    "cloud.adc-e.uk",
 ];
 /// Prefixes of S3's labels other than `s3` itself: FIPS, acceleration, access points, directory buckets.
 const SERVICES: [&str; 2] = ["s3-", "s3express-"];
@@ -58,25 +59,29 @@ impl Endpoint {
         })
     }
 
-    /// Whether this is AWS's own endpoint for the region, which requests use by default. The region must not contain a dot:
-    /// the host could then be a customer's machine under AWS's domain.
+    /// Whether this is AWS's own endpoint for the region, which requests use by default, or an older name of it. The region must
+    /// not contain a dot: the host could then be a customer's machine under AWS's domain.
     pub fn is_aws(&self, region: &str) -> bool {
         let Some(host) = self.0.strip_prefix("https://") else { return false };
-        let services = ["s3", "s3.dualstack", "s3-fips", "s3-fips.dualstack"];
-        is_region(region)
-            && services.iter().any(|service| host == format!("{service}.{region}.{}", domain(region)))
+        let services = ["s3.", "s3-", "s3.dualstack.", "s3-fips.", "s3-fips.dualstack."];
+        let is_of_region = |service: &&str| host == format!("{service}{region}.{}", domain(region));
+        (is_region(region) && services.iter().any(is_of_region))
+            || (region == "us-east-1" && matches!(host, "s3.amazonaws.com" | "s3-external-1.amazonaws.com"))
     }
 }
 
 /// The domain that requests for a region go to.
 fn domain(region: &str) -> &'static str {
-    if region.starts_with("cn-") {
-        "amazonaws.com.cn"
-    } else if region.starts_with("eusc-") {
-        "amazonaws.eu"
-    } else {
-        "amazonaws.com"
-    }
+    let others = [
+        ("cn-", "amazonaws.com.cn"),
+        ("eusc-", "amazonaws.eu"),
+        ("us-iso-", "c2s.ic.gov"),
+        ("us-isob-", "sc2s.sgov.gov"),
+        ("us-isof-", "csp.hci.ic.gov"),
+        ("eu-isoe-", "cloud.adc-e.uk"),
+    ];
+    let other = others.into_iter().find(|(prefix, _)| region.starts_with(prefix));
+    other.map_or("amazonaws.com", |(_, domain)| domain)
 }
 
 impl FromStr for Endpoint {
@@ -153,6 +158,10 @@ mod tests {
             (Some(aws), None, None),
             (Some("https://S3.us-west-2.amazonaws.com:443/"), None, None),
             (Some("https://s3.eu-west-1.amazonaws.com"), None, Some("https://s3.eu-west-1.amazonaws.com")),
+            // An older name of the region, and two of another region.
+            (Some("https://s3-us-west-2.amazonaws.com"), None, None),
+            (Some("https://s3-eu-west-1.amazonaws.com"), None, Some("https://s3-eu-west-1.amazonaws.com")),
+            (Some("https://s3.amazonaws.com"), None, Some("https://s3.amazonaws.com")),
             (Some("https://minio.EXAMPLE.com/"), Some(&minio), None),
             (None, Some(&minio), None),
             (Some(aws), Some(&minio), Some(aws)),
@@ -173,9 +182,13 @@ mod tests {
             ("us-gov-west-1", "amazonaws.com"),
             ("cn-north-1", "amazonaws.com.cn"),
             ("eusc-de-east-1", "amazonaws.eu"),
+            ("us-iso-east-1", "c2s.ic.gov"),
+            ("us-isob-east-1", "sc2s.sgov.gov"),
+            ("us-isof-south-1", "csp.hci.ic.gov"),
+            ("eu-isoe-west-1", "cloud.adc-e.uk"),
         ] {
-            for service in ["s3", "s3.dualstack", "s3-fips", "s3-fips.dualstack"] {
-                let endpoint = format!("https://{service}.{region}.{domain}/");
+            for service in ["s3.", "s3-", "s3.dualstack.", "s3-fips.", "s3-fips.dualstack."] {
+                let endpoint = format!("https://{service}{region}.{domain}/");
                 assert_eq!(canonical(Some(&endpoint), region, None), None, "{endpoint}");
             }
             for other in
@@ -184,6 +197,12 @@ mod tests {
                 let endpoint = format!("https://s3.{region}.{other}");
                 assert_eq!(canonical(Some(&endpoint), region, None), Some(endpoint.clone()), "another store");
             }
+        }
+        for host in ["s3.amazonaws.com", "s3-external-1.amazonaws.com", "s3-us-east-1.amazonaws.com"] {
+            assert_eq!(canonical(Some(&format!("https://{host}")), "us-east-1", None), None, "{host}");
+        }
+        for other in ["http://s3.amazonaws.com", "https://s3-accelerate.amazonaws.com"] {
+            assert_eq!(canonical(Some(other), "us-east-1", None).as_deref(), Some(other));
         }
     }
 

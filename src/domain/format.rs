@@ -31,21 +31,30 @@ impl ArchiveFormat {
         }
     }
 
+    /// The format of a file name or key, by its extension.
+    pub fn of_file_name(file_name: &str) -> Option<Self> {
+        let formats: [(Self, &[&str]); 2] = [(Self::Zip, &[".zip"]), (Self::Tar, TAR)];
+        formats.into_iter().find(|(_, endings)| ends_in(file_name, endings)).map(|(format, _)| format)
+    }
+
     /// Whether a file name or key has the extension of this format.
     pub fn is_extension_of(self, file_name: &str) -> bool {
-        let ending = format!(".{}", self.extension());
-        file_name.to_ascii_lowercase().ends_with(&ending)
+        ends_in(file_name, &[format!(".{}", self.extension()).as_str()])
     }
 
     /// Whether a file name has the extension of another format, as which Terraform or OpenTofu would unpack the file.
     pub fn conflicts_with(self, file_name: &str) -> bool {
-        let file_name = file_name.to_ascii_lowercase();
-        let ends_in = |endings: &[&str]| endings.iter().any(|ending| file_name.ends_with(ending));
+        let ends_in = |endings: &[&str]| ends_in(file_name, endings);
         match self {
             Self::Zip => ends_in(TAR) || ends_in(&[".tar"]) || ends_in(OTHERS),
             Self::Tar => !ends_in(TAR) && (ends_in(&[".zip"]) || ends_in(OTHERS)),
         }
     }
+}
+
+fn ends_in(file_name: &str, endings: &[&str]) -> bool {
+    let file_name = file_name.to_ascii_lowercase();
+    endings.iter().any(|ending| file_name.ends_with(ending))
 }
 
 /// Extensions of gzip-compressed tar archives.
@@ -56,6 +65,21 @@ const OTHERS: &[&str] = &[".gz", ".bz2", ".tar.tbz2", ".xz", ".txz"];
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_format_of_a_name_is_that_of_its_extension() {
+        use ArchiveFormat::{Tar, Zip};
+        for (name, format) in [
+            ("a/net.zip", Some(Zip)),
+            ("out/Net.TGZ", Some(Tar)),
+            ("net.Tar.gz", Some(Tar)),
+            ("net.gz", None),
+            ("net.tar", None),
+            ("zip", None),
+        ] {
+            assert_eq!(ArchiveFormat::of_file_name(name), format, "{name}");
+        }
+    }
 
     #[test]
     fn a_name_that_ends_as_another_format_conflicts() {

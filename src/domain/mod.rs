@@ -1,6 +1,7 @@
 //! Value types and rules that every layer shares. No Kubernetes and no input or output.
 
 pub(crate) mod address;
+pub(crate) mod block;
 pub(crate) mod endpoint;
 pub(crate) mod format;
 pub(crate) mod hash;
@@ -14,6 +15,7 @@ pub mod text;
 pub(crate) mod time;
 
 pub use address::Address;
+pub use block::Block;
 pub use endpoint::{Endpoint, EndpointError, canonical_endpoint, use_default_endpoint};
 pub use format::ArchiveFormat;
 pub(crate) use hash::hash_of;

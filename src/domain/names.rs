@@ -30,9 +30,50 @@ pub(crate) fn is_dns_subdomain(name: &str, max: usize) -> bool {
     name.len() <= max && name.split('.').all(label)
 }
 
+/// Whether Terraform and OpenTofu accept this as the host of a module's address: a name with a dot, in its Unicode form, and perhaps
+/// a port.
+pub(crate) fn is_registry_host(host: &str) -> bool {
+    let (name, port) = host.rsplit_once(':').unwrap_or((host, "443"));
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.chars().all(|c| !c.is_ascii() || c.is_ascii_alphanumeric() || c == '-')
+            && !label.starts_with('-')
+            && !label.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("xn--"))
+            && !label.ends_with('-')
+    };
+    let is_name = name.len() <= 253 && name.contains('.') && name.split('.').all(is_label);
+    is_name && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_host_of_a_registry_is_one_that_the_clients_take() {
+        for (host, is_taken) in [
+            ("registry.acme.io", true),
+            ("registry.acme.io:8443", true),
+            ("192.0.2.1:8443", true),
+            ("módulos.acme.io", true),
+            ("localhost:8443", false),
+            ("registry", false),
+            ("xn--mdulos-bxa.acme.io", false),
+            ("registry.XN--mdulos-bxa.io", false),
+            ("[::1]:8443", false),
+            ("my_registry:8443", false),
+            ("my_registry.acme.io", false),
+            (".", false),
+            ("acme.", false),
+            ("-a.acme.io", false),
+            ("acme.io:", false),
+            ("acme.io:+443", false),
+            ("acme.io:70000", false),
+            ("", false),
+        ] {
+            assert_eq!(is_registry_host(host), is_taken, "{host}");
+        }
+    }
 
     #[test]
     fn subdomains_are_labels_with_dots_between() {

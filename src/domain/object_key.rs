@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::format::ArchiveFormat;
 use super::release::Release;
+use super::text::{LONGEST_EXCERPT, cut};
 
 /// S3's own limit, in bytes of UTF-8.
 const MAX_KEY_BYTES: usize = 1024;
@@ -51,11 +52,10 @@ pub fn object_key(prefix: Option<&str>, module_name: &str, file_name: &str) -> R
 
 /// The media type of an archive, derived from its file name.
 pub fn content_type(file_name: &str) -> &'static str {
-    let extension = file_name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
-    match extension.as_deref() {
-        Some("zip") => "application/zip",
-        Some("gz" | "tgz") => "application/gzip",
-        _ => "application/octet-stream",
+    match ArchiveFormat::of_file_name(file_name) {
+        Some(ArchiveFormat::Zip) => "application/zip",
+        Some(ArchiveFormat::Tar) => "application/gzip",
+        None => "application/octet-stream",
     }
 }
 
@@ -78,8 +78,7 @@ pub fn checked_path<'a>(part: &'static str, value: &'a str) -> Result<&'a str, K
 }
 
 fn wrong(part: &'static str, value: &str, problem: &'static str) -> KeyError {
-    let value = value.chars().take(100).collect();
-    KeyError::Part { part, value, problem }
+    KeyError::Part { part, value: cut(value, LONGEST_EXCERPT), problem }
 }
 
 /// The last part of the key of a Version without `spec.fileName`: the same for the same namespace, name and version, so

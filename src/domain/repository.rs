@@ -8,7 +8,7 @@ use std::fmt;
 use url::Url;
 
 use super::format::ArchiveFormat;
-use super::text::percent_encoded;
+use super::text::{cut, path_segment};
 
 const PUBLIC_SITE: &str = "github.com";
 const PUBLIC_API: &str = "https://api.github.com";
@@ -96,7 +96,6 @@ impl Repository {
         authority(&self.site)
     }
 
-    /// The owner, as written.
     pub fn owner(&self) -> &str {
         &self.owner
     }
@@ -209,15 +208,10 @@ impl<'a> Reference<'a> {
 
     fn path(self) -> String {
         match self {
-            Self::Tag(tag) => format!("refs/tags/{}", encoded(tag)),
-            Self::Other(text) => text.split('/').map(encoded).collect::<Vec<_>>().join("/"),
+            Self::Tag(tag) => format!("refs/tags/{}", path_segment(tag)),
+            Self::Other(text) => text.split('/').map(path_segment).collect::<Vec<_>>().join("/"),
         }
     }
-}
-
-/// One path segment. `+`, legal in a path, is encoded too, because GitHub reads it as a space.
-fn encoded(segment: &str) -> String {
-    percent_encoded(segment, |byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
 }
 
 /// Short enough for a message, and without a possible password before an `@` or token in a query.
@@ -227,7 +221,7 @@ fn presentable(text: &str) -> String {
         Some((_, after)) => format!("…@{after}"),
         None => text.to_owned(),
     };
-    text.chars().take(200).collect()
+    cut(&text, 200)
 }
 
 #[cfg(test)]

@@ -3,8 +3,13 @@
 use std::error::Error;
 use std::fmt::Write as _;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 /// The start of the last sentence of a failure's message, if that is about the next attempt. The time follows.
 pub const NEXT_ATTEMPT: &str = "Next attempt at ";
+
+/// The longest part of a user's text that a message quotes, in bytes.
+pub const LONGEST_EXCERPT: usize = 100;
 
 /// At most `max` bytes of `text`, cut at a character, with a mark if something is missing.
 pub fn cut(text: &str, max: usize) -> String {
@@ -16,7 +21,34 @@ pub fn cut(text: &str, max: usize) -> String {
 
 /// A count with its noun, such as `1 version` or `2 versions`.
 pub fn plural(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+    counted(count, noun, &format!("{noun}s"))
+}
+
+/// A count with the words for one or for many, such as `1 file is` or `2 files are`.
+pub fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// The first names as far as they fit into about `size` bytes, at least one, and how many are left.
+pub fn first_that_fit(names: &[String], separator: &str, size: usize) -> (String, usize) {
+    let mut text = String::new();
+    for (listed, name) in names.iter().enumerate() {
+        if listed > 0 && text.len() + name.len() > size {
+            return (text, names.len() - listed);
+        }
+        text += if listed > 0 { separator } else { "" };
+        text += name;
+    }
+    (text, 0)
+}
+
+/// A list of the names that fit into about `size` bytes, and the number of the others: `names` are the first of `total`.
+pub fn and_more(names: &[String], size: usize, total: usize) -> String {
+    let (text, left) = first_that_fit(names, ", ", size);
+    match total.saturating_sub(names.len()) + left {
+        0 => text,
+        more => format!("{text} and {more} more"),
+    }
 }
 
 /// A text as a sentence, so that another can follow it.
@@ -35,22 +67,24 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Percent-encodes the bytes that are not `plain`.
-pub fn percent_encoded(text: &str, plain: impl Fn(u8) -> bool) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
-        if plain(byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a string cannot fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-        encoded
-    })
+/// One segment of a URL's path. `+`, legal in a path, is encoded too, because GitHub reads it as a space.
+pub fn path_segment(text: &str) -> String {
+    // All that RFC 3986 does not call unreserved.
+    const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(text, ENCODED).to_string()
 }
 
 /// An error and its sources, the outermost first.
 pub fn error_chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// The texts of an error and its sources, without those that have occurred before: the first may be only "dispatch failure".
+pub fn causes(error: &(dyn Error + 'static)) -> String {
+    let parts = error_chain(error).map(ToString::to_string);
+    parts
+        .reduce(|text, part| if text.contains(&part) { text } else { format!("{text}: {part}") })
+        .unwrap_or_default()
 }
 
 /// Whether a character changes the direction in which the text around it is read.
@@ -64,9 +98,13 @@ pub fn is_bidi_control(character: char) -> bool {
 /// A foreign name as it may appear in a message: printable, and at most 200 characters. What cannot be seen, or would change how
 /// its surroundings are read, is written as an escape; so are bytes that are not UTF-8.
 pub fn shown(name: &[u8]) -> String {
-    const LONGEST: usize = 200;
-    let mut safe: String = escaped(name).take(LONGEST).collect();
-    if escaped(name).nth(LONGEST).is_some() {
+    shown_within(name, 200)
+}
+
+/// The same with at most so many characters.
+pub fn shown_within(name: &[u8], longest: usize) -> String {
+    let mut safe: String = escaped(name).take(longest).collect();
+    if escaped(name).nth(longest).is_some() {
         safe.pop();
         safe.push('…');
     }

@@ -171,7 +171,7 @@ impl<'a, T: Transport> Session<'a, T> {
             Rejection::RateLimit(limit) => self.limited(host, limit),
             Rejection::PageAgain => {
                 let message = format!(
-                    "a web page again for {}, while other repositories are served; {}",
+                    "the answer for {} is a web page again, while other repositories are available; {}",
                     self.repository,
                     advice_on_page(self.authenticated())
                 );

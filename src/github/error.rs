@@ -72,7 +72,7 @@ pub enum FetchError {
     #[error("{host} failed with HTTP {status}{}", explained(message.as_deref()))]
     Server { host: String, status: u16, message: Option<String> },
     /// A host that is not GitHub's, to which GitHub or a proxy redirected, names a time. It applies to no other fetch.
-    #[error("{host} failed with HTTP {status}, and requests no retry before {until}")]
+    #[error("{host} failed with HTTP {status}; its Retry-After header allows no request before {until}")]
     Busy { host: String, status: u16, until: Timestamp },
     #[error(
         "{host} answered HTTP {status}, which is not a valid answer to a request for an archive{}",
@@ -173,14 +173,8 @@ impl FetchError {
     }
 }
 
-/// Whether the server ended the body early. In HTTP/1 this is an unexpected end; in HTTP/2, a reset stream or, if the whole
-/// connection was closed, a broken pipe.
+/// Whether the server ended the body early.
 fn ends_early(error: &(dyn Error + 'static)) -> bool {
-    if let Some(error) = error.downcast_ref::<h2::Error>() {
-        let gone =
-            |e: &io::Error| matches!(e.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe);
-        return error.reason().is_some() || error.get_io().is_some_and(gone);
-    }
     error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::UnexpectedEof)
 }
 
@@ -279,10 +273,6 @@ mod tests {
             FetchError::broken_body(&url, 7, &early),
             FetchError::Truncated { received: 7, .. }
         ));
-        for reason in [h2::Reason::INTERNAL_ERROR, h2::Reason::CANCEL, h2::Reason::NO_ERROR] {
-            let error = FetchError::broken_body(&url, 7, &h2::Error::from(reason));
-            assert!(matches!(error, FetchError::Truncated { received: 7, .. }), "{error}");
-        }
         let reset = io::Error::from(io::ErrorKind::ConnectionReset);
         let error = FetchError::broken_body(&url, 7, &reset);
         assert_eq!(

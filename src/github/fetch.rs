@@ -24,7 +24,6 @@ pub struct Fetched {
     pub tag: String,
     /// The requested URL, without the token of the redirect target.
     pub url: String,
-    /// The archive's size.
     pub bytes: u64,
     /// The repository's new address, if GitHub reports that it has moved.
     pub moved_to: Option<String>,

@@ -100,7 +100,7 @@ impl PageBlocks {
         let page = self.repositories.entry(repository.to_owned()).or_insert(fresh);
         page.latest = now;
         match known.scope() {
-            // `at` stays: archives served since then keep counting.
+            // Keep `at`, so that the archives that were served since then still show that only this repository is blocked.
             Scope::Forbidden => PageMeaning::Forbidden,
             Scope::Account => {
                 page.at = now;

@@ -13,14 +13,10 @@ pub struct Settings {
     pub ca_pem: Option<Vec<u8>>,
     /// Largest accepted archive in bytes, inclusive.
     pub max_archive_bytes: u64,
-    /// Time limit for a connection, including TLS.
-    pub connect_timeout: Duration,
     /// Time limit for a server that sends nothing.
     pub idle_timeout: Duration,
     /// Time limit for a whole fetch.
     pub total_timeout: Duration,
-    /// `User-Agent` of each request; GitHub rejects requests without one.
-    pub user_agent: String,
     /// Whether [`fetch`](super::GitHub::fetch) takes full refs and commits among the tags as such. The operator fetches tags
     /// only.
     pub any_reference: bool,
@@ -32,10 +28,8 @@ impl Default for Settings {
             extra_hosts: Vec::new(),
             ca_pem: None,
             max_archive_bytes: 512 * 1024 * 1024,
-            connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
             total_timeout: Duration::from_mins(15),
-            user_agent: concat!("opendepot/", env!("CARGO_PKG_VERSION")).to_owned(),
             any_reference: false,
         }
     }

@@ -74,7 +74,6 @@ pub(super) enum Refusal {
     Counts,
 }
 
-/// A rejected token.
 #[derive(Debug, Clone, Copy)]
 struct Refused {
     status: u16,

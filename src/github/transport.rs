@@ -22,6 +22,8 @@ use super::{
     settings::{ClientError, Settings},
 };
 
+/// Time limit for a connection, including TLS.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Error bodies are read up to this many bytes.
 const LONGEST_ERROR_BODY: usize = 64 * 1024;
 /// Time limit for reading the rest of an unused body, which makes its connection available to the next request.
@@ -64,11 +66,16 @@ impl Https {
     pub(super) fn new(settings: &Settings) -> Result<Self, ClientError> {
         let mut builder = Client::builder()
             .https_only(true)
+            // HTTP/2 would use a connection again after a timeout, also one whose packets are lost behind a proxy.
+            .http1_only()
+            // Shorter than servers and proxies keep an unused connection.
+            .pool_idle_timeout(Duration::from_secs(30))
             .redirect(redirect::Policy::none())
             .referer(false)
-            .connect_timeout(settings.connect_timeout)
+            .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(settings.idle_timeout)
-            .user_agent(&settings.user_agent);
+            // GitHub rejects requests without one.
+            .user_agent(concat!("opendepot/", env!("CARGO_PKG_VERSION")));
         if let Some(pem) = &settings.ca_pem {
             let roots = Certificate::from_pem_bundle(pem).map_err(|_| ClientError::Ca)?;
             if roots.is_empty() {
@@ -151,4 +158,45 @@ pub(super) async fn save(
     }
     into.flush().await.map_err(spool)?;
     Ok(received)
+}
+
+#[cfg(test)]
+mod tests {
+    use opendepot_testbed::authority::Authority;
+    use opendepot_testbed::https::{Https as Server, Reply};
+
+    use super::*;
+
+    /// The limit of a whole fetch is 15 minutes.
+    #[tokio::test]
+    async fn a_server_that_sends_nothing_is_not_waited_for() {
+        let authority = Authority::new("silent").unwrap();
+        let silent = Reply { delay: Duration::from_mins(1), ..Reply::status(200, "late") };
+        let server = Server::start(&authority, move |_| silent.clone()).unwrap();
+        let idle_timeout = Duration::from_millis(100);
+        let ca_pem = Some(authority.pem().into_bytes());
+        let client = Https::new(&Settings { ca_pem, idle_timeout, ..Settings::default() }).unwrap();
+        let url = server.url.parse().unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(30), client.get(&url, None)).await;
+        let error = answer.expect("it ends before the server answers").unwrap_err().to_string();
+        assert!(error.ends_with("timed out"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_announced_length_of_exactly_the_limit_is_accepted() {
+        let url = Url::parse("https://codeload.github.com/acme/net").unwrap();
+        for (length, is_accepted) in [(0, true), (7, true), (8, true), (9, false)] {
+            let answer = Response::from(http::Response::new("x".repeat(length)));
+            assert_eq!(answer.content_length(), Some(length as u64));
+            let mut into = File::from_std(tempfile::tempfile().unwrap());
+            let saved = save(answer, &url, 8, &mut into).await;
+            match saved {
+                Ok(bytes) => assert_eq!((bytes, is_accepted), (length as u64, true)),
+                Err(error) => assert!(
+                    !is_accepted && matches!(error, FetchError::TooLarge { limit: 8 }),
+                    "{length}: {error}"
+                ),
+            }
+        }
+    }
 }

@@ -45,10 +45,10 @@ fn explain(module: &ModuleView, addressing: &Addressing, selection: &Selection) 
         Outcome::Taken { address, holder } => {
             let void = void_claim(module, addressing, address);
             let problem = format!(
-                "Module {holder} has the address {address}.{void} Choose another name with the annotation {REGISTRY_NAME}, or wait \
+                "Module {holder} has the address {address}.{void} Choose another name with the annotation {REGISTRY_NAME}. Or wait \
                  until that Module is deleted or has another address."
             );
-            with_command(&problem, "Then take it over", module, address)
+            with_command(&problem, "After that, and not before, claim it", module, address)
         }
         Outcome::Refused(address) => {
             let void = void_claim(module, addressing, address);
@@ -56,15 +56,19 @@ fn explain(module: &ModuleView, addressing: &Addressing, selection: &Selection) 
                 "The address {address} was refused while another Module had it. No Module has it now, and it is not reassigned \
                  automatically.{void}"
             );
-            with_command(&problem, "To take it over", module, address)
+            with_command(&problem, "To claim it", module, address)
         }
         Outcome::Leaving { address, holder } => {
             format!(
-                "Module {holder} still has the address {address}, and is about to get the one that it claims now."
+                "Module {holder} still has the address {address} and is about to give it up for another one; this Module \
+                 can then have it."
             )
         }
         Outcome::Contended { address, first } => {
-            format!("Module {first} also claims the address {address}, and has precedence.")
+            format!(
+                "Module {first} also claims the address {address}, and has precedence. Choose another name with the annotation \
+                 {REGISTRY_NAME}."
+            )
         }
     };
     (Reason::AddressTaken, message)
@@ -82,7 +86,8 @@ fn void_claim(module: &ModuleView, addressing: &Addressing, address: &Address) -
         return String::new();
     }
     format!(
-        " The annotation {CLAIM_ADDRESS} is void, because another Module had the address when it was set: remove it first."
+        " The annotation {CLAIM_ADDRESS} is void, because another Module had the address when it was set: remove it \
+         before you claim the address."
     )
 }
 
@@ -94,8 +99,10 @@ fn unreadable(selection: &Selection) -> String {
     match versions.len() {
         0 => String::new(),
         n if n <= MAX_VERSIONS => {
-            format!(". No client can parse these versions, which are not listed: {shown}")
+            format!(". The registry does not list these versions, because no client can parse them: {shown}")
         }
-        n => format!(". No client can parse {n} versions, which are not listed, such as {shown}"),
+        n => format!(
+            ". The registry does not list {n} versions, because no client can parse them, such as {shown}"
+        ),
     }
 }

@@ -156,7 +156,7 @@ fn known(module: &ModuleState, before: Option<&Known>) -> Known {
     let mut claimant = Claimant {
         name: module.name().to_owned(),
         created: metadata.creation_timestamp.as_ref().map(|time| time.0),
-        is_terminating: metadata.deletion_timestamp.is_some(),
+        is_terminating: module.is_terminating(),
         address: module.address.clone(),
         granted: before.and_then(|before| before.claimant.granted.clone()),
     };

@@ -18,8 +18,8 @@ pub(super) fn altered(module: &ModuleView, change: &Change, stored: &DynamicObje
     let stored: VersionState = serde_json::from_value(serde_json::to_value(stored).ok()?).ok()?;
     let field = change.edits.iter().find_map(|edit| lost(module, edit, &stored))?;
     Some(format!(
-        "Version {} cannot be changed: the API server stored another {field} than the operator sent. Look for a mutating \
-         admission policy or webhook that changes Versions, and for CRDs of another release.",
+        "Version {} cannot be changed: the API server stored another {field} than the operator sent. Check for a mutating \
+         admission policy or webhook that changes Versions, and for CRDs from another release.",
         change.target.name
     ))
 }

@@ -132,7 +132,6 @@ impl Batch {
         self.was_refused = refused;
     }
 
-    /// Whether failures ended it.
     pub fn has_failed(&self) -> bool {
         self.consecutive_failures >= MAX_CONSECUTIVE_FAILURES
             || (self.is_stopped && self.consecutive_failures > 0)

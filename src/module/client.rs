@@ -121,11 +121,10 @@ impl<'a> ModuleClient<'a> {
 
     /// Replaces the finalizers.
     pub(super) async fn write_finalizers(&mut self, all: &[String]) -> Result<Written, kube::Error> {
-        let what = format!("The finalizer {MODULE_FINALIZER} cannot be written");
+        let what = format!("The finalizer {MODULE_FINALIZER} cannot be added or removed");
         self.patch(&what, json!({"metadata": {"finalizers": all}})).await
     }
 
-    /// Resets `spec.forceSync` to false.
     pub(super) async fn reset_force_sync(&mut self) -> Result<Written, kube::Error> {
         self.patch("spec.forceSync cannot be reset", json!({"spec": {"forceSync": false}})).await
     }
@@ -145,7 +144,6 @@ impl<'a> ModuleClient<'a> {
         }
     }
 
-    /// Sends a Warning Event.
     pub(super) fn warn(&self, reason: Reason, note: &str) {
         self.event(Events::warning, reason.as_str(), note);
         tracing::warn!(%reason, note);

@@ -82,7 +82,7 @@ impl NameConflict {
                 "Version {name} has no owner, and was created for another location or repository than this Module's."
             ),
             Self::OtherNamespace => format!(
-                "Version {name} has no owner, and was created in another namespace, whose Version may have the same object."
+                "Version {name} has no owner, and is a copy from another namespace, where a Version may use the same object."
             ),
             Self::OtherOwner(owner) => format!("Version {name} exists and belongs to {owner}."),
             Self::Original => format!(
@@ -110,13 +110,15 @@ impl NameConflict {
                 module.name()
             ),
             Self::OtherPlacement => format!(
-                "Delete it and its object, or let this Module adopt it, which moves the object: {label}"
+                "Delete it if it is not needed. Or let this Module adopt it, which moves the object: {label}"
             ),
             Self::OtherNamespace => format!(
-                "Delete the Version, but not its object, or let this Module adopt it, which stores an object of its own: {label}"
+                "Set deletionPolicy: Retain in its moduleConfigRef and delete it. Or let this Module adopt it and store an object \
+                 of its own: {label}"
             ),
             Self::OtherOwner(_) => {
-                "Rename or delete one of the two; the other versions are not affected.".to_owned()
+                "Remove this version from spec.versions, or publish one of the two modules under another name; the other versions \
+                 are not affected.".to_owned()
             }
             Self::Original => format!(
                 "When it is no longer used, delete it; then a new one is created. {}",

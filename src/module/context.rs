@@ -7,7 +7,6 @@ use futures::channel::mpsc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::runtime::reflector::{ObjectRef, Store};
-use tokio::sync::watch;
 
 use super::addresses::Addresses;
 use super::finalizer;
@@ -25,12 +24,8 @@ use crate::observe::metrics::Metrics;
 /// The clients, caches and memory of the controller. GitHub and S3 are not part of it.
 pub struct Context {
     pub client: Client,
-    /// The cache of Versions.
     pub versions: Versions,
-    /// The cache of Modules.
     pub modules: Store<ModuleState>,
-    /// Whether the caches have held every Module, and every Version, once: before that, all would appear to be missing.
-    pub listed: [watch::Receiver<bool>; 2],
     /// The registry addresses that Modules claim and hold.
     pub addresses: Addresses,
     /// Limits how many Modules are reconciled at once.
@@ -84,7 +79,6 @@ impl WaitingModules {
 }
 
 impl Context {
-    /// Forgets a deleted Module.
     pub fn forget(&self, module: &ModuleState) {
         self.retries.forget(module.uid());
         self.waiting.set(module.namespace(), module.name(), std::iter::empty());

@@ -7,12 +7,11 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::removal::first_that_fit;
 use super::select::Selection;
 use super::view::ModuleView;
 use crate::api::condition;
 use crate::api::state::VersionState;
-use crate::domain::text::plural;
+use crate::domain::text::{first_that_fit, plural};
 
 /// The type and reason of the condition.
 pub(super) const FOUND: &str = "OriginalVersionsFound";

@@ -40,7 +40,6 @@ mod tests;
 mod versions;
 mod view;
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -63,26 +62,20 @@ pub use self::versions::Versions;
 
 /// Waits for a permit, reconciles the Module, and decides when to do so again.
 pub async fn reconcile(cached: Arc<ModuleState>, ctx: Arc<Context>) -> Action {
-    // With an incomplete cache, a name or an address would appear to be free.
-    for mut listed in ctx.listed.clone() {
-        if listed.wait_for(|listed| *listed).await.is_err() {
-            return Action::await_change();
-        }
-    }
     let uid = cached.uid();
     if let Err(pause) = ctx.retries.with(uid, |retry| retry.start(&cached, Instant::now())) {
         return Action::requeue(pause);
     }
-    let is_slow = ctx.retries.with(uid, |retry| retry.attempts.had_refusals() || retry.failures > 0);
-    let permit = ctx.permits.acquire(cached.namespace(), is_slow);
+    let (failures, mut attempts) =
+        ctx.retries.with(uid, |retry| (retry.failures, std::mem::take(&mut retry.attempts)));
+    let permit = ctx.permits.acquire(cached.namespace(), attempts.had_refusals() || failures > 0);
     let mut permit = ctx.metrics.queued(Queue::MODULES, permit).await;
     let since = Instant::now();
-    let mut attempts = ctx.retries.with(uid, |retry| std::mem::take(&mut retry.attempts));
     // Boxed, and made only now: thousands of Modules may wait above, and a future has the size of all that it awaits.
     let result = Box::pin(reconcile_module(&ctx, &cached, &mut attempts, &mut permit)).await;
     ctx.retries.if_known(uid, |retry| retry.attempts = attempts);
     match result {
-        Ok(next) => {
+        Ok(next) | Err(Unfinished::Again(next)) => {
             ctx.metrics.reconciled("module", "settled", since);
             ctx.retries.if_known(uid, |retry| retry.failures = 0);
             next
@@ -91,8 +84,7 @@ pub async fn reconcile(cached: Arc<ModuleState>, ctx: Arc<Context>) -> Action {
             ctx.metrics.reconciled("module", "failed", since);
             ctx.metrics.failed("module", error.reason().as_str());
             tracing::warn!(%error, "the reconcile failed; retrying");
-            let before = ctx.retries.if_known(uid, |retry| retry.failures).unwrap_or_default();
-            let (failures, next) = error.retry(before);
+            let (failures, next) = error.retry(failures);
             ctx.retries.if_known(uid, |retry| retry.failures = failures);
             next
         }
@@ -120,7 +112,7 @@ async fn reconcile_module(
     let others = ctx.versions.others(&pass.module, &selection);
     children.extend(others.iter().map(AsRef::as_ref));
     let children = children.as_slice();
-    let mut ledger = Ledger::next(&pass.module, (&selection, children), &refused, pass.is_too_large, token);
+    let ledger = Ledger::next(&pass.module, (&selection, children), &refused, pass.is_too_large, token);
     let mut plan = plan::plan(&pass.module, &ledger, &selection, children);
 
     ctx.waiting.set(pass.module.namespace(), pass.module.name(), plan.conflicts.keys());
@@ -129,25 +121,12 @@ async fn reconcile_module(
     }
     pass.decide_address();
     let facts = Facts { selection: &selection, children, ledger: &ledger, plan: &plan, refused: &refused };
-    if let ControlFlow::Break(next) = pass.write_status(&facts).await? {
-        return Ok(next);
-    }
-    if pass.status_refusal.is_some() {
-        plan.without_status(&pass.module, children);
-    } else if pass.is_unrecordable {
-        plan.without_ledger(&pass.module);
-    }
-    if let ControlFlow::Break(next) = pass.write_module(&ledger, &plan, children).await? {
-        return Ok(next);
-    }
+    pass.write_status(&facts).await?;
+    pass.limit(&mut plan, children);
+    pass.write_module(&ledger, &plan, children).await?;
     let mut done = pass.apply(&plan).await?;
-    let now_refused = pass.attempts.refused();
-    if now_refused != refused {
-        ledger.close_request(&pass.module, (&selection, children), &now_refused);
-        let facts =
-            Facts { selection: &selection, children, ledger: &ledger, plan: &plan, refused: &now_refused };
-        pass.report_refusals(&facts, &refused, &mut done).await?;
-    }
+    let facts = Facts { selection: &selection, children, ledger: &ledger, plan: &plan, refused: &refused };
+    pass.report_refusals(&facts, &mut done).await?;
     match pass.status_refusal {
         Some(words) => Err(Unfinished::StatusRefused(words)),
         None => pass.requeue.finish(&done, pass.attempts),

@@ -13,14 +13,14 @@ use crate::api::ModuleStatus;
 const SHORTEST: Duration = Duration::from_secs(1);
 
 /// Progress waits this many times as long as the last write took, so that writes take at most a twentieth of the time.
-const TIMES: u32 = 19;
+const WAIT_PER_WRITE: u32 = 19;
 
-/// It also waits for this part of the time during which only progress was written, so that the number of writes grows with the
-/// logarithm of that time.
-const PART: u32 = 4;
+/// It also waits for a share of the time during which only progress was written, one fourth, so that the number of writes grows
+/// with the logarithm of that time.
+const PROGRESS_PER_WAIT: u32 = 4;
 
-/// The longest wait because of this part.
-const LONGEST_PART: Duration = Duration::from_secs(30);
+/// The longest such share.
+const LONGEST_SHARE: Duration = Duration::from_secs(30);
 
 /// The recent status writes of a Module.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,7 +34,6 @@ pub struct Pace {
 /// What a write changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
-    /// Nothing.
     None,
     /// Counts, the messages with counts, and digests that no work waits for.
     Progress,
@@ -59,9 +58,6 @@ pub(super) fn urgency(before: &ModuleStatus, after: &ModuleStatus, digest_is_awa
         void_confirmation,
         // More entries are progress, unless work waits for one. Without the field, `immutable` was turned off.
         published,
-        // Never written.
-        module_version_refs: _,
-        file_name: _,
         // Counts, and messages with counts.
         sync_status: _,
         latest_version: _,
@@ -91,15 +87,14 @@ impl Pace {
     pub fn wait(&self, urgency: Urgency, now: Instant) -> Duration {
         let (Urgency::Progress, Some((ended, took))) = (urgency, self.last) else { return Duration::ZERO };
         let since = self.progress_since.unwrap_or(ended);
-        let part = ended.saturating_duration_since(since) / PART;
-        let pause = SHORTEST.max(took.saturating_mul(TIMES)).max(part.min(LONGEST_PART));
+        let share = ended.saturating_duration_since(since) / PROGRESS_PER_WAIT;
+        let pause = SHORTEST.max(took.saturating_mul(WAIT_PER_WRITE)).max(share.min(LONGEST_SHARE));
         pause.saturating_sub(now.saturating_duration_since(ended))
     }
 
-    /// Records a write.
     pub fn wrote(&mut self, urgency: Urgency, took: Duration, ended: Instant) {
         let rested =
-            self.last.is_none_or(|(last, _)| ended.saturating_duration_since(last) > 2 * LONGEST_PART);
+            self.last.is_none_or(|(last, _)| ended.saturating_duration_since(last) > 2 * LONGEST_SHARE);
         let since = self.progress_since.filter(|_| urgency == Urgency::Progress && !rested);
         self.progress_since = Some(since.unwrap_or(ended));
         self.last = Some((ended, took));
@@ -187,7 +182,7 @@ mod tests {
             let (count, gap) = writes(seconds, ms(took));
             assert!((2..=most).contains(&count), "{seconds} s at {took} ms: {count}");
             assert!(gap >= ms(took * 19).max(ms(1_000)), "{seconds} s at {took} ms: {gap:?}");
-            assert!(gap <= LONGEST_PART + ms(took) + ms(100), "{seconds} s at {took} ms: {gap:?}");
+            assert!(gap <= LONGEST_SHARE + ms(took) + ms(100), "{seconds} s at {took} ms: {gap:?}");
         }
     }
 

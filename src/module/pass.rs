@@ -1,6 +1,5 @@
 //! The steps of one reconcile that write: first the status, then the Module itself, then its Versions.
 
-use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -16,7 +15,6 @@ use super::ledger::Ledger;
 use super::pace;
 use super::permit::Permit;
 use super::plan::Plan;
-use super::refused::Refused;
 use super::requests;
 use super::requeue::{Requeue, Unfinished};
 use super::retry::MODULE_DEBOUNCE;
@@ -56,7 +54,10 @@ pub(super) struct Pass<'a> {
     pub status_refusal: Option<String>,
 }
 
-type Flow = Result<ControlFlow<Action>, Unfinished>;
+/// The end of a reconcile that has to read the Module again.
+fn again() -> Unfinished {
+    Unfinished::Again(Action::requeue(MODULE_DEBOUNCE))
+}
 
 impl<'a> Pass<'a> {
     /// Reads the Module. `None` if it is gone.
@@ -137,7 +138,7 @@ impl<'a> Pass<'a> {
 
     /// Writes the status. It comes first: it records digests before their Versions are deleted, and a request before it is
     /// passed on. If the ledger cannot be recorded, nothing that depends on it is done.
-    pub(super) async fn write_status(&mut self, facts: &Facts<'_>) -> Flow {
+    pub(super) async fn write_status(&mut self, facts: &Facts<'_>) -> Result<(), Unfinished> {
         let after = status::status(&self.module, facts, Timestamp::now());
         let is_awaited = status::awaits_digest(&self.module, facts);
         match self.send_status(&after, is_awaited).await {
@@ -159,7 +160,7 @@ impl<'a> Pass<'a> {
                 // The next reconcile writes a status without further digests.
                 let until = Instant::now() + TOO_LARGE_PAUSE;
                 self.ctx.retries.if_known(self.module.uid(), |retry| retry.too_large_until = Some(until));
-                return Ok(ControlFlow::Break(Action::requeue(MODULE_DEBOUNCE)));
+                return Err(again());
             }
             Ok(Written::Refused(words)) => {
                 // Actions that need no record are still taken.
@@ -169,11 +170,20 @@ impl<'a> Pass<'a> {
                     deletion.digest.is_none() || !module.is_to_record(&deletion.release)
                 });
             }
-            Ok(Written::Conflict) => return Ok(ControlFlow::Break(Action::requeue(MODULE_DEBOUNCE))),
+            Ok(Written::Conflict) => return Err(again()),
             Err(error) => return Err(error.into()),
         }
         self.ctx.answer(&self.module, &self.deletions);
-        Ok(ControlFlow::Continue(()))
+        Ok(())
+    }
+
+    /// Takes out of the plan what depends on a status that could not be written.
+    pub(super) fn limit(&self, plan: &mut Plan, children: &[&VersionState]) {
+        if self.status_refusal.is_some() {
+            plan.without_status(&self.module, children);
+        } else if self.is_unrecordable {
+            plan.without_ledger(&self.module);
+        }
     }
 
     /// Writes the Module itself: its finalizer before its first Version, and the reset of `spec.forceSync`.
@@ -182,10 +192,8 @@ impl<'a> Pass<'a> {
         ledger: &Ledger,
         plan: &Plan,
         children: &[&VersionState],
-    ) -> Flow {
-        if let ControlFlow::Break(next) = self.add_finalizer(plan, children).await? {
-            return Ok(ControlFlow::Break(next));
-        }
+    ) -> Result<(), Unfinished> {
+        self.add_finalizer(plan, children).await?;
         let token = ledger.force_token.as_deref().filter(|_| self.is_recorded);
         let token = token.or(self.module.status.force_token.as_deref());
         if !requests::resets_force_sync(&self.module, token) {
@@ -194,21 +202,21 @@ impl<'a> Pass<'a> {
             match self.client.reset_force_sync().await? {
                 Written::Done => self.attempts.forget(FORCE_SYNC),
                 Written::Refused(words) => self.refuse(FORCE_SYNC, words),
-                _ => return Ok(ControlFlow::Break(Action::requeue(MODULE_DEBOUNCE))),
+                _ => return Err(again()),
             }
         }
-        Ok(ControlFlow::Continue(()))
+        Ok(())
     }
 
     /// Adds the finalizer if the Module needs it. A Module that has Versions waits for its time, and is reconciled meanwhile.
-    async fn add_finalizer(&mut self, plan: &Plan, children: &[&VersionState]) -> Flow {
+    async fn add_finalizer(&mut self, plan: &Plan, children: &[&VersionState]) -> Result<(), Unfinished> {
         let need = finalizer::need(&self.module, plan, children);
         if need == Need::None {
             self.attempts.forget(FINALIZER);
-            return Ok(ControlFlow::Continue(()));
+            return Ok(());
         }
         if self.attempts.is_refused(FINALIZER, Instant::now()) {
-            return if need == Need::First { self.stop_refused() } else { Ok(ControlFlow::Continue(())) };
+            return if need == Need::First { Err(self.refused()) } else { Ok(()) };
         }
         let (ctx, uid, now) = (self.ctx, self.module.uid(), Instant::now());
         let due = ctx.retries.with(uid, |retry| {
@@ -219,22 +227,22 @@ impl<'a> Pass<'a> {
         });
         if let Some(due) = due {
             self.requeue.after(due - now);
-            return Ok(ControlFlow::Continue(()));
+            return Ok(());
         }
         match self.client.write_finalizers(&finalizer::added(&self.module)).await? {
-            Written::Done => Ok(ControlFlow::Continue(())),
+            Written::Done => Ok(()),
             Written::Refused(words) => {
                 self.refuse(FINALIZER, words);
-                self.stop_refused()
+                Err(self.refused())
             }
-            _ => Ok(ControlFlow::Break(Action::requeue(MODULE_DEBOUNCE))),
+            _ => Err(again()),
         }
     }
 
     /// Without the finalizer nothing is created.
-    fn stop_refused(&self) -> Flow {
+    fn refused(&self) -> Unfinished {
         let done = Done { refused: 1, ..Done::default() };
-        self.requeue.finish(&done, self.attempts).map(ControlFlow::Break)
+        self.requeue.finish(&done, self.attempts).map_or_else(|failed| failed, Unfinished::Again)
     }
 
     pub(super) fn refuse(&mut self, what: &str, words: String) {
@@ -258,16 +266,21 @@ impl<'a> Pass<'a> {
         Ok(done)
     }
 
-    /// Writes the status once more after refusals changed.
+    /// Writes the status once more if other requests are refused than when it was written.
     pub(super) async fn report_refusals(
         &mut self,
         facts: &Facts<'_>,
-        before: &Refused,
         done: &mut Done,
     ) -> Result<(), Unfinished> {
-        let words = &facts.refused.module;
-        done.refused += usize::from(words.is_some() && *words != before.module);
-        let after = status::status(&self.module, facts, Timestamp::now());
+        let refused = &self.attempts.refused();
+        if refused == facts.refused {
+            return Ok(());
+        }
+        done.refused += usize::from(refused.module.is_some() && refused.module != facts.refused.module);
+        let mut ledger = facts.ledger.clone();
+        ledger.close_request(&self.module, (facts.selection, facts.children), refused);
+        let facts = Facts { ledger: &ledger, refused, ..*facts };
+        let after = status::status(&self.module, &facts, Timestamp::now());
         if let Written::Later(wait) = self.send_status(&after, false).await? {
             self.requeue.after(wait);
         }

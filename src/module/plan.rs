@@ -27,7 +27,6 @@ pub struct Plan {
     pub(super) removal: Removal,
 }
 
-/// A Version to create.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Create {
     pub name: String,

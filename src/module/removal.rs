@@ -14,7 +14,7 @@ use crate::api::state::VersionState;
 use crate::api::{CONFIRM_REMOVAL, condition};
 use crate::controller::failure::Reason;
 use crate::domain::Release;
-use crate::domain::text::plural;
+use crate::domain::text::{and_more, counted, cut, plural};
 
 /// The number of stored versions whose removal is probably a mistake.
 const SEVERAL: usize = 2;
@@ -24,6 +24,8 @@ const MAX_NAMES: usize = 5;
 const QUIET: [&str; 2] = ["Stalled", "Reconciling"];
 /// The largest size in bytes of the versions in a message: the command has to fit too.
 const MAX_NAMES_SIZE: usize = 120;
+/// The room for `N of M versions stored. ` before the request for a confirmation.
+const MAX_PREFIX: usize = 48;
 
 /// The versions that a Module no longer lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,21 +68,21 @@ impl Removal {
         let generation = module.metadata.generation.unwrap_or_default();
         let (earlier, change) = if void_confirmation(module) == Some(generation) {
             (
-                "Nothing is deleted. The present annotation was set before this edit and is void. Remove it, and then confirm",
+                "Nothing is deleted. The annotation confirm-removal was set before this edit and is void. First remove it",
                 format!("{CONFIRM_REMOVAL}-"),
             )
         } else {
             ("Nothing is deleted until you confirm", format!("{CONFIRM_REMOVAL}={generation}"))
         };
-        format!(
-            "{} no longer in spec.versions. {earlier}: {} Or put the entries back: {}.",
-            match self.stored.len() {
-                1 => "1 stored version is".to_owned(),
-                n => format!("{n} stored versions are"),
-            },
-            module.annotate(&change),
+        let problem = format!(
+            "{} no longer in spec.versions. To keep them, put the entries back: {}.",
+            counted(self.stored.len(), "stored version is", "stored versions are"),
             self.names()
-        )
+        );
+        // The end of the message is the command, so that it can be copied. It is never cut.
+        let rest = format!(" {earlier}: {}", module.annotate(&change));
+        let room = condition::MAX_MESSAGE.saturating_sub(MAX_PREFIX + rest.len());
+        format!("{}{rest}", cut(&problem, room))
     }
 
     /// The text of the Event when several stored versions begin to be deleted: once for each generation, and when a removal no
@@ -111,24 +113,8 @@ impl Removal {
     /// The first versions, as many as fit into a message.
     fn names(&self) -> String {
         let versions: Vec<String> = self.stored.iter().map(ToString::to_string).collect();
-        match first_that_fit(&versions, ", ", MAX_NAMES_SIZE) {
-            (names, 0) => names,
-            (names, more) => format!("{names} and {more} more"),
-        }
+        and_more(&versions, MAX_NAMES_SIZE, versions.len())
     }
-}
-
-/// The first names as far as they fit into about `size` bytes, at least one, and how many are left.
-pub(super) fn first_that_fit(names: &[String], separator: &str, size: usize) -> (String, usize) {
-    let mut text = String::new();
-    for (listed, name) in names.iter().enumerate() {
-        if listed > 0 && text.len() + name.len() > size {
-            return (text, names.len() - listed);
-        }
-        text += if listed > 0 { separator } else { "" };
-        text += name;
-    }
-    (text, 0)
 }
 
 /// Further names with the same problem, as a sentence that needs at most `room` bytes, with the space before it.

@@ -17,7 +17,7 @@ pub(super) struct Requeue(Option<Duration>);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unfinished {
     /// A quota, an admission webhook, a rule of the schema.
-    #[error("the API server rejected {count} requests; {first}")]
+    #[error("the API server rejected {}; {first}", crate::domain::text::plural(*count, "request"))]
     Refused {
         count: usize,
         /// The message for the first of them.
@@ -26,6 +26,9 @@ pub(super) enum Unfinished {
     },
     #[error("{0}")]
     StatusRefused(String),
+    /// The Module was changed by others, or its next status has to be smaller. Not a failure.
+    #[error("the Module has to be read again")]
+    Again(Action),
     #[error("the Kubernetes API failed: {0}")]
     Api(#[from] kube::Error),
 }
@@ -58,14 +61,14 @@ impl Unfinished {
     pub(super) fn reason(&self) -> Reason {
         match self {
             Self::Refused { .. } | Self::StatusRefused(_) => Reason::VersionRefused,
-            Self::Api(_) => Reason::ApiUnavailable,
+            Self::Api(_) | Self::Again(_) => Reason::ApiUnavailable,
         }
     }
 
     /// The consecutive failures, given those before, and when to reconcile again. A refused request has its own pauses, and
     /// shows that the API server answers.
     pub(super) fn retry(self, before: u32) -> (u32, Action) {
-        if let Self::Refused { next, .. } = self {
+        if let Self::Refused { next, .. } | Self::Again(next) = self {
             return (0, next);
         }
         let (failure, failures) = (Failure::new(Reason::ApiUnavailable, ""), before.saturating_add(1));

@@ -81,8 +81,7 @@ impl Retry {
 
 /// What a user can change of a Module: everything but its status, which the operator writes.
 fn wanted(module: &ModuleState) -> String {
-    let ModuleState { metadata, requested_at, .. } = module;
-    format!("{:?} {requested_at:?} {}", metadata.generation, metadata.deletion_timestamp.is_some())
+    format!("{:?} {:?} {}", module.metadata.generation, module.requested_at, module.is_terminating())
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use crate::api::module::VersionCounts;
 use crate::api::state::VersionState;
 use crate::api::{ModuleStatus, condition};
 use crate::controller::failure::Reason;
-use crate::domain::text::{cut, plural};
+use crate::domain::text::{counted, cut, plural};
 
 /// What the status is made from, besides the Module.
 #[derive(Clone, Copy)]
@@ -68,8 +68,6 @@ pub(super) fn status(module: &ModuleView, facts: &Facts<'_>, now: Timestamp) -> 
         refused_address: module.status.refused_address.clone(),
         claim_void: module.status.claim_void,
         void_confirmation: removal::void_confirmation(module),
-        module_version_refs: module.status.module_version_refs.clone(),
-        file_name: module.status.file_name.clone(),
     };
     if let Some(addressing) = &module.addressing {
         status.conditions.retain(|condition| condition.type_ != addressable::ADDRESSABLE);
@@ -135,7 +133,7 @@ fn outcome(module: &ModuleView, facts: &Facts<'_>, summary: &Summary<'_>) -> (Ou
         return (Outcome::Idle, Reason::Suspended, message);
     }
     let message = if selection.wanted.is_empty() {
-        "No versions are wanted.".to_owned()
+        "spec.versions is empty.".to_owned()
     } else {
         format!("{of} stored.")
     };
@@ -147,12 +145,12 @@ fn progress(facts: &Facts<'_>, summary: &Summary<'_>, request_is_open: bool, of:
     let mut conflicts = facts.plan.conflicts.iter();
     if let Some((name, _)) = conflicts.find(|(_, conflict)| **conflict == NameConflict::DeletedOwner) {
         return Some(format!(
-            "{of} stored. Version {name} belongs to the deleted Module of this name: Kubernetes is about to delete it."
+            "{of} stored. Version {name} still belongs to a deleted Module with this name. Kubernetes deletes that Version; then a new one is created."
         ));
     }
     if summary.pending > 0 {
         let awaited = summary.awaited.first().map_or_else(String::new, |version| {
-            format!(" Version {}, which has a wanted name, is still being deleted.", version.name())
+            format!(" The name {} is in use by a Version that is still being deleted.", version.name())
         });
         return Some(format!("{of} stored, {} in progress.{awaited}", summary.pending));
     }
@@ -215,7 +213,7 @@ fn undeletable(summary: &Summary<'_>, of: &str) -> Option<(Reason, String)> {
     }
     let awaited = *summary.awaited.iter().find(|child| has_failed(child))?;
     let message = format!(
-        "{of} stored. Version {}, which has a wanted name, cannot be deleted: {}",
+        "{of} stored. The name {} is in use by a Version that cannot be deleted: {}",
         awaited.name(),
         why(awaited)
     );
@@ -239,7 +237,7 @@ fn record_is_full(module: &ModuleView, facts: &Facts<'_>) -> Option<String> {
         "status.published, the record of content digests, is full with {}: {why}. No new version is published; \
          removals continue. Set moduleConfig.immutable to false, wait until status.published is removed, and set it to true \
          again: the digests of stored versions are then kept, and those of removed versions are discarded.",
-        if recorded == 1 { "1 entry".to_owned() } else { format!("{recorded} entries") }
+        counted(recorded, "entry", "entries")
     ))
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::address::Addressing;
 use crate::api::requests;
-use crate::api::state::{AddressState, OwnerPolicy, VersionState};
+use crate::api::state::{AddressState, OwnerPolicy, VersionState, names};
 use crate::api::{
     ADOPT, MODULE_FINALIZER, ModuleConfig, ModuleSpec, ModuleStatus, RELEASE_MANAGER, REQUESTED_AT,
 };
@@ -40,6 +40,8 @@ pub struct ModuleView {
     /// The names of the Versions that it has deleted, and that the cache does not show as deleted yet.
     pub deleting: BTreeSet<String>,
 }
+
+names!(ModuleView);
 
 impl ModuleView {
     /// Whether a Version has no owner, and its annotation `adopt` names this Module.
@@ -86,22 +88,6 @@ impl ModuleView {
             deleted_digests: BTreeMap::new(),
             deleting: BTreeSet::new(),
         }
-    }
-
-    pub fn name(&self) -> &str {
-        self.metadata.name.as_deref().unwrap_or_default()
-    }
-
-    pub fn namespace(&self) -> &str {
-        self.metadata.namespace.as_deref().unwrap_or_default()
-    }
-
-    pub fn uid(&self) -> &str {
-        self.metadata.uid.as_deref().unwrap_or_default()
-    }
-
-    pub fn is_terminating(&self) -> bool {
-        self.metadata.deletion_timestamp.is_some()
     }
 
     pub fn finalizers(&self) -> impl Iterator<Item = &String> {

@@ -24,7 +24,7 @@ pub struct Liveness(Arc<Mutex<BTreeMap<String, Instant>>>);
 /// One loop.
 #[derive(Debug)]
 pub struct Part {
-    name: String,
+    pub name: String,
     all: Liveness,
     ticks: Interval,
 }
@@ -57,7 +57,7 @@ impl Liveness {
 }
 
 /// The name of a loop of one scope: the cluster, or a namespace.
-pub fn in_scope(namespace: Option<&str>, name: &str) -> String {
+fn in_scope(namespace: Option<&str>, name: &str) -> String {
     format!("{name} in {}", namespace.unwrap_or("all namespaces"))
 }
 

@@ -87,10 +87,10 @@ impl Metrics {
             // From 5 ms, a status write, to 3 minutes, a large archive over a slow line.
             Histogram::new(exponential_buckets(0.005, 2.0, 16))
         });
-        let help = "Duration of reconciles without the wait for a permit, by controller";
+        let help = "Duration of reconciles, excluding the wait for a permit, by controller";
         r.register_with_unit("reconcile_duration", help, Unit::Seconds, durations.clone());
         let remaining = "Lowest remaining number of requests in GitHub's rate limit, by kind of credential";
-        let watch_age = "How long a watch has been failing; 0 while all run";
+        let watch_age = "Time for which a watch has been failing, the longest of all; 0 while all work";
         let panics = "Panics that were caught, in reconciles and while reading archives";
         let build = [("version", env!("CARGO_PKG_VERSION")), ("revision", super::REVISION)];
         // In the order of the output.
@@ -180,14 +180,14 @@ impl Metrics {
 }
 
 /// A new metric, registered.
-fn registered<M: Metric + Default + Clone>(registry: &mut Registry, name: &str, help: &str) -> M {
+pub fn registered<M: Metric + Default + Clone>(registry: &mut Registry, name: &str, help: &str) -> M {
     let metric = M::default();
     registry.register(name, help, metric.clone());
     metric
 }
 
 /// The same, with a unit.
-fn registered_in<M: Metric + Default + Clone>(r: &mut Registry, unit: Unit, name: &str, help: &str) -> M {
+pub fn registered_in<M: Metric + Default + Clone>(r: &mut Registry, unit: Unit, name: &str, help: &str) -> M {
     let metric = M::default();
     r.register_with_unit(name, help, unit, metric.clone());
     metric

@@ -13,8 +13,10 @@ use prometheus_client::metrics::counter::Counter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
-/// The directives for kube's crates, before those of the user.
-const QUIET: &str = "kube_client::client=off,kube_client::client::tls=warn,kube_runtime::watcher=error";
+/// The directives for kube's crates and the AWS SDK, before those of the user. After each failure of a store, the SDK logs as an
+/// error that it cannot close a connection of another HTTP client than its own.
+const QUIET: &str = "kube_client::client=off,kube_client::client::tls=warn,kube_runtime::watcher=error,\
+                     aws_smithy_runtime::client::http::connection_poisoning=off";
 
 /// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -72,6 +74,7 @@ mod tests {
         for level in ["info", "debug", "info,opendepot=debug"] {
             let filter = filter(level).unwrap().to_string();
             assert!(filter.contains("kube_client::client=off"), "{filter}");
+            assert!(filter.contains("connection_poisoning=off"), "{filter}");
         }
     }
 

@@ -5,7 +5,6 @@
 mod router;
 mod scope;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -22,7 +21,7 @@ use crate::controller::failure::Reason;
 use crate::controller::lease::{self, Election, LeaderLease, Leadership, LeadershipLost};
 use crate::controller::object_metrics::ObjectMetrics;
 use crate::controller::owners::Owners;
-use crate::controller::watch::stopping;
+use crate::controller::watch::{all_true, scopes, stopping};
 use crate::github::{self, ClientError, GitHub};
 use crate::observe::admin::{self, Admin};
 use crate::observe::liveness::Liveness;
@@ -70,7 +69,7 @@ pub async fn run(flags: &Run) -> Result<(), OperatorError> {
     telemetry::count_panics(metrics.panics.clone());
     let (config, client, watch_client) = connect().await?;
     let events = Events::start(client.clone());
-    let mut version = version_context(flags, &client, &workdir, events.clone(), Arc::clone(&metrics)).await?;
+    let mut version = version_context(flags, &client, &workdir, events, Arc::clone(&metrics)).await?;
     let ready = Arc::new(AtomicBool::new(false));
     let (liveness, object_metrics) = (Liveness::default(), ObjectMetrics::default());
     let admin = Admin {
@@ -94,8 +93,7 @@ pub async fn run(flags: &Run) -> Result<(), OperatorError> {
     metrics.leader.set(1);
     let version = Arc::new(version);
     let pace = Arc::default();
-    let shared =
-        Shared { client, watch_client, version, events, metrics, object_metrics, pace, liveness, stop };
+    let shared = Shared { watch_client, version, object_metrics, pace, liveness, stop };
     let mut tasks = start(flags, &shared, ready);
     let result = tokio::select! {
         () = signal => Ok(()),
@@ -118,7 +116,7 @@ async fn shut_down(mut tasks: JoinSet<&'static str>, lease: Option<LeaderLease>,
     };
     tracing::info!(?grace, "shutting down");
     if tokio::time::timeout(grace, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
-        tracing::warn!("aborted work in flight, which is repeated at the next start");
+        tracing::warn!("aborted work in flight; the next leader repeats it");
         tasks.shutdown().await;
     }
     if let Some(lease) = lease.filter(|_| !is_lost) {
@@ -164,22 +162,14 @@ async fn renew_until_lost(lease: Option<&mut LeaderLease>) -> LeadershipLost {
 /// Starts watches and controllers. Sets `ready` when the caches have held every object once.
 fn start(flags: &Run, shared: &Shared, ready: Arc<AtomicBool>) -> JoinSet<&'static str> {
     let mut tasks: JoinSet<&'static str> = JoinSet::new();
-    // A namespace that is named twice is watched once.
-    let mut scopes: BTreeSet<Option<String>> = flags.namespaces.iter().cloned().map(Some).collect();
-    if scopes.is_empty() {
-        scopes.insert(None);
-    }
-    let seen: Vec<_> =
-        scopes.iter().flat_map(|scope| start_scope(shared, scope.as_deref(), &mut tasks)).collect();
+    let scopes = scopes(&flags.namespaces);
+    let mut listed: Vec<_> =
+        scopes.into_iter().flat_map(|scope| start_scope(shared, scope, &mut tasks)).collect();
     tokio::spawn(async move {
-        for mut seen in seen {
-            // An error means that the watch has ended, and with it the process.
-            if seen.wait_for(|seen| *seen).await.is_err() {
-                return;
-            }
+        if all_true(&mut listed).await {
+            ready.store(true, Ordering::Release);
+            tracing::info!("ready");
         }
-        ready.store(true, Ordering::Release);
-        tracing::info!("ready");
     });
     tasks
 }
@@ -229,7 +219,7 @@ fn rules(flags: &Run, storage: &Storage) -> Result<StorageRules, OperatorError> 
     let rules = storage_rules(&flags.allow_storage, &flags.s3_endpoint, storage)?;
     if rules.allows_anything() {
         tracing::warn!(
-            "every namespace may store in every bucket that the operator's AWS identity can access; restrict this with --allow-storage"
+            "every namespace is allowed to store in every bucket that the operator's AWS identity can access; restrict this with --allow-storage"
         );
     }
     Ok(rules)

@@ -42,7 +42,7 @@ impl Router {
                 })
             };
             self.module.queue_modules(namespace, &self.module.addresses.observe(module, is_shown));
-            let is_new = self.owners().update(&module.metadata, &module.policy);
+            let is_new = self.owners().shown(&module.metadata, &module.policy);
             // Its Versions may have been cached before it was.
             if is_new && *self.modules_listed.borrow() {
                 let owned = self.module.versions.owned(namespace, module.uid());

@@ -9,14 +9,12 @@ use crate::domain::Address;
 use crate::domain::address::is_module_name;
 use crate::domain::names::is_dns_label;
 
-/// One `--namespace-alias`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alias {
     alias: String,
     namespace: String,
 }
 
-/// All aliases.
 #[derive(Clone, Debug, Default)]
 pub struct Aliases(BTreeMap<String, String>);
 
@@ -52,9 +50,6 @@ impl FromStr for Alias {
 
 impl Aliases {
     /// Checks the aliases with each other and with the watched namespaces (none: all).
-    ///
-    /// # Errors
-    /// [`InvalidAlias`], which says what to write.
     pub fn new(aliases: &[Alias], watched: &[String]) -> Result<Self, InvalidAlias> {
         let mut all: BTreeMap<String, String> = BTreeMap::new();
         for Alias { alias, namespace } in aliases {

@@ -9,9 +9,7 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 
 use super::link::{InvalidKeys, LinkKeys};
-
-/// Interval at which files of mounted Secrets are read.
-pub const INTERVAL: Duration = Duration::from_secs(30);
+use super::reread::read_again;
 
 /// Why `--link-key-file` cannot be used.
 #[derive(Debug, Error)]
@@ -30,9 +28,6 @@ pub struct CurrentKeys {
 
 impl CurrentKeys {
     /// Reads the file. Without one, the keys are random: links of one replica are refused by the others.
-    ///
-    /// # Errors
-    /// [`KeyFileError`] if the file cannot be used.
     pub fn new(path: Option<PathBuf>) -> Result<Self, KeyFileError> {
         let keys = match &path {
             Some(path) => read(path)?,
@@ -47,29 +42,13 @@ impl CurrentKeys {
 
     /// Reads the file at each interval, as long as it is polled. A file that cannot be used leaves the keys as they are.
     pub async fn watch(self, interval: Duration) {
-        let Some(path) = self.path else { return };
-        let mut reported = None;
-        loop {
-            tokio::time::sleep(interval).await;
-            let file = path.clone();
-            let Ok(found) = tokio::task::spawn_blocking(move || read(&file)).await else { continue };
-            let is_news = is_news(found.as_ref().err().map(ToString::to_string), &mut reported);
-            match found {
-                Ok(keys) => self.keys.store(Arc::new(keys)),
-                Err(error) if is_news => {
-                    tracing::error!(%error, "the link keys were changed and cannot be used; the old ones are used");
-                }
-                Err(_) => {}
-            }
-        }
+        let (Some(path), keys) = (self.path, self.keys) else { return };
+        let replace = move || read(&path).map(|found| keys.store(Arc::new(found)));
+        let log = |error: &str| {
+            tracing::error!(%error, "the link keys were changed and cannot be used; the old ones are used");
+        };
+        read_again(interval, replace, log).await;
     }
-}
-
-/// Whether a problem of a file has to be logged: one that stays is logged once.
-pub(super) fn is_news(problem: Option<String>, reported: &mut Option<String>) -> bool {
-    let is_news = problem.is_some() && problem != *reported;
-    *reported = problem;
-    is_news
 }
 
 fn read(path: &Path) -> Result<LinkKeys, KeyFileError> {
@@ -113,21 +92,6 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(10), changed).await.expect("the new key");
         assert!(keys.load().permits(&old, permit, 1_800_000_000), "the previous key");
         watched.abort();
-    }
-
-    #[test]
-    fn a_problem_is_logged_once_and_another_one_too() {
-        let mut reported = None;
-        for (problem, expected) in [
-            (None, false),
-            (Some("short"), true),
-            (Some("short"), false),
-            (Some("missing"), true),
-            (None, false),
-            (Some("missing"), true),
-        ] {
-            assert_eq!(is_news(problem.map(str::to_owned), &mut reported), expected, "{problem:?}");
-        }
     }
 
     #[test]

@@ -17,7 +17,8 @@ use crate::domain::{Address, Release};
 
 /// Links of one window are equal, so that OpenTofu downloads an archive once for several submodules.
 const WINDOW: u64 = 300;
-/// How long after now a link may expire: two windows, and five minutes by which the clock of its replica may be ahead.
+/// The furthest expiry that is accepted, in seconds from now: two windows, and five minutes by which the clock of its replica may
+/// be ahead.
 const LONGEST: u64 = 2 * WINDOW + 300;
 const EXPIRY_BYTES: usize = 4;
 const MAC_BYTES: usize = 16;
@@ -29,7 +30,6 @@ pub const SHORTEST_KEY: usize = 32;
 pub struct Permit<'a> {
     /// The address, with the namespace's own name.
     pub address: &'a Address,
-    /// The version.
     pub release: &'a Release,
     /// SHA-256 of the archive.
     pub sha256: &'a [u8; 32],
@@ -69,9 +69,6 @@ pub enum InvalidKeys {
 
 impl LinkKeys {
     /// Reads the lines of a key file: the current key and, on a second line, the previous one.
-    ///
-    /// # Errors
-    /// [`InvalidKeys`], which says what to write.
     pub fn parse(text: &[u8]) -> Result<Self, InvalidKeys> {
         let mut lines = text
             .split(|byte| *byte == b'\n')

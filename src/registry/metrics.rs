@@ -12,6 +12,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::domain::{Address, Mutex};
+use crate::observe::metrics::{registered, registered_in, render};
+use crate::observe::process;
 
 /// Maximum number of Modules whose downloads are counted apart.
 const MODULES: usize = 500;
@@ -19,36 +21,6 @@ const MODULES: usize = 500;
 /// Kinds of errors of S3. Each counter starts at 0, so that alerts see the increase to the first error.
 const S3_ERRORS: [&str; 9] =
     ["credentials", "cut", "denied", "differs", "missing", "network", "other", "throttled", "unavailable"];
-
-/// The endpoint of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Endpoint {
-    Discovery,
-    Versions,
-    Module,
-    Download,
-    Archive,
-    Login,
-    Search,
-    Page,
-    Other,
-}
-
-impl Endpoint {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Discovery => "discovery",
-            Self::Versions => "versions",
-            Self::Module => "module",
-            Self::Download => "download",
-            Self::Archive => "archive",
-            Self::Login => "login",
-            Self::Search => "search",
-            Self::Page => "page",
-            Self::Other => "other",
-        }
-    }
-}
 
 /// Labels with fixed values.
 type Labels<const N: usize> = [(&'static str, &'static str); N];
@@ -67,10 +39,11 @@ struct OfModule {
 }
 
 /// All metrics of the registry. A clone counts into the same metrics.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct RegistryMetrics {
+    registry: Arc<Mutex<Registry>>,
     requests: Family<EndpointAndCode, Counter>,
-    durations: Durations,
+    durations: Family<Labels<1>, Histogram>,
     downloads: Family<Labels<1>, Counter>,
     module_downloads: Family<OfModule, Counter>,
     counted: Arc<Mutex<BTreeSet<Address>>>,
@@ -92,23 +65,54 @@ pub struct RegistryMetrics {
     pub tls_not_after: Gauge,
 }
 
-/// Durations of requests, in seconds.
-#[derive(Clone, Debug)]
-struct Durations(Family<Labels<1>, Histogram>);
-
-impl Default for Durations {
+impl Default for RegistryMetrics {
     fn default() -> Self {
-        // From a quarter of a millisecond to four seconds.
-        Self(Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_25, 2.0, 15))))
+        let mut registry = Registry::default();
+        process::register(&mut registry);
+        let r = registry.sub_registry_with_prefix("opendepot_registry");
+        let durations = Family::<Labels<1>, Histogram>::new_with_constructor(|| {
+            // From a quarter of a millisecond to four seconds.
+            Histogram::new(exponential_buckets(0.000_25, 2.0, 15))
+        });
+        let help = "Time until an answer begins, by endpoint";
+        r.register_with_unit("request", help, Unit::Seconds, durations.clone());
+        let module_downloads = "Answers with the link to an archive, by module, for at most 500 modules";
+        let watch_age = "Time for which a watch has been failing, the longest of all; 0 while all work";
+        let ready = "1 while this process is ready to serve requests, 0 while it starts or shuts down";
+        let s3_errors = "Archives that could not be read from S3 as recorded, by kind";
+        let not_after = "When the TLS certificate expires, as Unix time; 0 without TLS";
+        let metrics = Self {
+            durations,
+            requests: registered(r, "requests", "Answered requests, by endpoint and status"),
+            downloads: registered(r, "downloads", "Answers with the link to an archive, by client"),
+            module_downloads: registered(r, "module_downloads", module_downloads),
+            counted: Arc::default(),
+            modules: registered(r, "modules", "Modules, by state"),
+            watch_age: registered_in(r, Unit::Seconds, "watch_age", watch_age),
+            ready: registered(r, "ready", ready),
+            panics: registered(r, "panics", "Panics that were caught; each is a defect"),
+            auth: registered(r, "auth", "Authenticated or rejected requests, by kind of token and outcome"),
+            reviews: registered(r, "reviews", "TokenReviews and SubjectAccessReviews, by kind and outcome"),
+            streams: registered(r, "streams", "Archives that are being streamed"),
+            max_streams: registered(r, "max_streams", "Maximum number of archives that are streamed at once"),
+            stream_bytes: registered_in(r, Unit::Bytes, "stream", "Bytes of archives that were streamed"),
+            s3_errors: registered(r, "s3_errors", s3_errors),
+            tls_not_after: registered_in(r, Unit::Seconds, "tls_not_after", not_after),
+            // Last: the other fields register into it.
+            registry: Arc::new(Mutex::new(registry)),
+        };
+        for kind in S3_ERRORS {
+            drop(metrics.s3_errors.get_or_create(&[("kind", kind)]));
+        }
+        metrics
     }
 }
 
 impl RegistryMetrics {
     /// Counts an answered request.
-    pub fn answered(&self, endpoint: Endpoint, code: u16, duration: Duration) {
-        let endpoint = endpoint.as_str();
+    pub fn answered(&self, endpoint: &'static str, code: u16, duration: Duration) {
         self.requests.get_or_create(&EndpointAndCode { endpoint, code }).inc();
-        self.durations.0.get_or_create(&[("endpoint", endpoint)]).observe(duration.as_secs_f64());
+        self.durations.get_or_create(&[("endpoint", endpoint)]).observe(duration.as_secs_f64());
     }
 
     /// Counts a download by client.
@@ -151,36 +155,9 @@ impl RegistryMetrics {
         });
     }
 
-    /// Registers all metrics below the prefix `opendepot_registry`, which is that of `registry`.
-    pub fn register(&self, registry: &mut Registry) {
-        registry.register("requests", "Answered requests, by endpoint and status", self.requests.clone());
-        let help = "Time until an answer begins, by endpoint";
-        registry.register_with_unit("request", help, Unit::Seconds, self.durations.0.clone());
-        registry.register("downloads", "Located archives, by client", self.downloads.clone());
-        let help = "Located archives, by module; of at most 500 modules";
-        registry.register("module_downloads", help, self.module_downloads.clone());
-        registry.register("modules", "Modules, by state", self.modules.clone());
-        let help = "How long a watch has been failing; 0 while all run";
-        registry.register_with_unit("watch_age", help, Unit::Seconds, self.watch_age.clone());
-        let help =
-            "1 while requests are to be sent to this process: from the first lists until it shuts down";
-        registry.register("ready", help, self.ready.clone());
-        registry.register("panics", "Panics, each of which is a defect", self.panics.clone());
-        registry.register("auth", "Identified requests, by kind of token and outcome", self.auth.clone());
-        let help = "Reviews by the API server, by kind and outcome";
-        registry.register("reviews", help, self.reviews.clone());
-        registry.register("streams", "Archives that are being streamed", self.streams.clone());
-        let help = "Maximum number of archives that are streamed at once";
-        registry.register("max_streams", help, self.max_streams.clone());
-        let help = "Bytes of archives that were streamed";
-        registry.register_with_unit("stream", help, Unit::Bytes, self.stream_bytes.clone());
-        for kind in S3_ERRORS {
-            drop(self.s3_errors.get_or_create(&[("kind", kind)]));
-        }
-        let help = "Archives that could not be read from S3 as recorded, by kind";
-        registry.register("s3_errors", help, self.s3_errors.clone());
-        let help = "When the TLS certificate expires, as Unix time; 0 without TLS";
-        registry.register_with_unit("tls_not_after", help, Unit::Seconds, self.tls_not_after.clone());
+    /// The text of `/metrics`, with the metrics of the process.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        render(&self.registry.lock())
     }
 
     /// Counts a request whose sender was identified or refused.
@@ -215,10 +192,7 @@ mod tests {
     }
 
     fn lines(metrics: &RegistryMetrics, start: &str) -> Vec<String> {
-        let mut registry = Registry::with_prefix("opendepot_registry");
-        metrics.register(&mut registry);
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let text = metrics.text().unwrap();
         text.lines().filter(|line| line.starts_with(start)).map(str::to_owned).collect()
     }
 

@@ -13,6 +13,7 @@
 //! | `auth` | who sends a request, and what this identity may download |
 //! | `link` | archive links, which carry a permission for at most ten minutes |
 //! | `key_file` | the keys of links |
+//! | `reread` | reads the files of mounted Secrets again |
 //! | `seal` | cookies that only this registry can read |
 //! | `session` | signing in to the page and with `terraform login`: sessions in cookies, the identity provider |
 //! | `aliases` | second names of namespaces |
@@ -38,6 +39,7 @@ pub mod link;
 pub mod metrics;
 pub mod page;
 pub mod path;
+pub mod reread;
 mod responses;
 mod seal;
 pub mod session;

@@ -5,9 +5,7 @@ use crate::domain::{Address, Release};
 /// What a path of the API requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route<'a> {
-    /// Service discovery.
     Discovery,
-    /// The versions of a module.
     Versions(Address),
     /// The JSON of a module, or of one version.
     Module(Address, Option<Release>),
@@ -22,7 +20,6 @@ pub enum Route<'a> {
 pub struct ArchivePath<'a> {
     /// The address, with the namespace's own name.
     pub address: Address,
-    /// The version.
     pub release: Release,
     /// The link, not checked yet.
     pub link: &'a str,

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::auth::Denied;
 use super::http::Body;
-use super::http::answer::{answer, closing, error, set, with_remedy};
+use super::http::answer::{answer, error, set, with_remedy};
 
 const X_TERRAFORM_GET: HeaderName = HeaderName::from_static("x-terraform-get");
 
@@ -72,11 +72,10 @@ pub(super) fn method_not_allowed(methods: &'static str) -> Response<Body> {
 pub(super) fn denied(denied: Denied) -> Response<Body> {
     let phrase = denied.phrase();
     let sentence = match denied {
-        Denied::Forbidden => "You may not download this module, or it does not exist: ask for the right to get modules/download \
+        Denied::Forbidden => "The module does not exist, or you have no permission to download it: ask for the permission to get modules/download \
                               in its namespace.\n"
             .to_owned(),
         _ => format!("{phrase}\n"),
     };
-    let answer = with_remedy(error(denied.status(), phrase, sentence), denied.retry_after());
-    if matches!(denied, Denied::Malformed(_)) { closing(answer) } else { answer }
+    with_remedy(error(denied.status(), phrase, sentence), denied.retry_after())
 }

@@ -1,53 +1,36 @@
 //! The composition root of the registry: creates clients, watches, access control and listeners, and shuts them down.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use url::quirks::domain_to_unicode;
 
 use crate::cli::Serve;
-use crate::domain::Mutex;
+use crate::domain::names::is_registry_host;
 use crate::observe::admin::{self, Admin};
 use crate::observe::liveness::Liveness;
-use crate::observe::metrics::render;
-use crate::observe::{process, telemetry};
+use crate::observe::telemetry;
 use crate::registry::aliases::{Aliases, InvalidAlias};
 use crate::registry::archive::Downloads;
-use crate::registry::auth::{Access, AccessError, AccessSettings, own_token};
+use crate::registry::auth::{Access, AccessSettings, own_token};
 use crate::registry::docs::Library;
 use crate::registry::handler::Service;
-use crate::registry::http::{Limits, Stopper, Tls, TlsError, TrustedProxies, serve};
+use crate::registry::http::{Limits, Stopper, Tls, TrustedProxies, serve};
 use crate::registry::index::watch::{self, Health};
 use crate::registry::index::{Fold, Index};
-use crate::registry::key_file::{self, CurrentKeys, KeyFileError};
+use crate::registry::key_file::CurrentKeys;
 use crate::registry::metrics::RegistryMetrics;
 use crate::registry::page::{Pages, Unsent};
-use crate::registry::session::{Login, LoginError, Sessions};
+use crate::registry::reread;
+use crate::registry::session::{Login, Sessions};
 use crate::startup::{
     StartupError, ca_certificates, connect, ended, listen, raise_open_files, signalled, storage_rules,
     workdir,
 };
 use crate::storage::Storage;
-
-/// Why the registry cannot start, or ended.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    #[error(transparent)]
-    Startup(#[from] StartupError),
-    #[error(transparent)]
-    Access(#[from] AccessError),
-    #[error(transparent)]
-    Login(#[from] LoginError),
-    #[error(transparent)]
-    Alias(#[from] InvalidAlias),
-    #[error(transparent)]
-    LinkKeys(#[from] KeyFileError),
-    #[error("--tls-cert-file, --tls-key-file: {0}")]
-    Tls(#[from] TlsError),
-}
 
 /// The limits of the listener, lowered if the process may open only a few files.
 fn limits() -> Limits {
@@ -65,7 +48,7 @@ fn limits() -> Limits {
 
 /// Runs the registry until a signal.
 #[expect(clippy::too_many_lines, reason = "the steps of a start and a shutdown, in their order")]
-pub async fn run(flags: &Serve) -> Result<(), ServeError> {
+pub async fn run(flags: &Serve) -> Result<(), Box<dyn Error>> {
     let limits = limits();
     let listener = listen("--listen", flags.listen)?;
     let admin_listener = listen("--admin-listen", flags.admin_listen)?;
@@ -76,7 +59,8 @@ pub async fn run(flags: &Serve) -> Result<(), ServeError> {
     let aliases = Aliases::new(&flags.namespace_alias, &flags.namespaces)?;
     let keys = CurrentKeys::new(flags.link_key_file.clone())?;
     let tls_files = flags.tls_cert_file.as_ref().zip(flags.tls_key_file.as_ref());
-    let tls = tls_files.map(|(certificate, key)| Tls::load(certificate, key)).transpose()?.map(Arc::new);
+    let tls = tls_files.map(|(certificate, key)| Tls::load(certificate, key)).transpose();
+    let tls = tls.map_err(|error| format!("--tls-cert-file, --tls-key-file: {error}"))?.map(Arc::new);
     let spool = workdir(flags.spool_dir.as_deref())?;
     let mut tasks = JoinSet::new();
     let liveness = Liveness::default();
@@ -95,7 +79,7 @@ pub async fn run(flags: &Serve) -> Result<(), ServeError> {
         ready: Arc::clone(&health.ready),
     };
     tokio::spawn(admin::serve(admin_listener, admin, std::future::pending()));
-    warn_of_defaults(flags);
+    warn_of_settings(flags);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %flags.listen, "started");
 
     tokio::select! {
@@ -108,18 +92,18 @@ pub async fn run(flags: &Serve) -> Result<(), ServeError> {
     }
     let storage = Arc::new(storage);
     let pages = Pages {
-        sessions: Arc::new(sessions),
         index,
-        access: Arc::new(access),
+        access,
         aliases,
+        sessions,
         library: Library::new(Arc::clone(&storage), spool.path(), metrics.clone()),
         host: source_host(flags),
         unsent: Unsent::default(),
     };
     let service = Arc::new(service(flags, pages, keys.clone(), storage, metrics));
-    tokio::spawn(keys.watch(key_file::INTERVAL));
+    tokio::spawn(keys.watch(reread::INTERVAL));
     if let Some(tls) = &tls {
-        tokio::spawn(Arc::clone(tls).watch(key_file::INTERVAL));
+        tokio::spawn(Arc::clone(tls).watch(reread::INTERVAL));
     }
     let (stopper, stop) = Stopper::new();
     let proxies = TrustedProxies::new(flags.trusted_proxy.clone());
@@ -170,7 +154,7 @@ fn sessions(
     keys: &CurrentKeys,
     access: &Access,
     ca_pem: Option<&[u8]>,
-) -> Result<Sessions, ServeError> {
+) -> Result<Sessions, Box<dyn Error>> {
     let sessions = Sessions::new(keys.clone(), flags.url.clone());
     let Some(settings) = flags.login() else { return Ok(sessions) };
     let login = Login::new(settings, access, flags.url.as_ref())?;
@@ -187,10 +171,6 @@ fn service(
 ) -> Service {
     let (mode, public) = (flags.download, flags.public_endpoint.clone());
     Service {
-        index: Arc::clone(&pages.index),
-        access: Arc::clone(&pages.access),
-        aliases: pages.aliases.clone(),
-        sessions: Arc::clone(&pages.sessions),
         downloads: Downloads::new(storage, mode, public, flags.max_streams.into(), metrics.clone()),
         url: flags.url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned()).unwrap_or_default(),
         module_metrics: flags.module_metrics,
@@ -200,7 +180,10 @@ fn service(
     }
 }
 
-fn warn_of_defaults(flags: &Serve) {
+fn warn_of_settings(flags: &Serve) {
+    if let Some(host) = source_host(flags).filter(|host| !is_registry_host(host)) {
+        tracing::warn!(host, "Terraform and OpenTofu need a dot in the host of --url to install from it");
+    }
     if flags.tls_cert_file.is_none() {
         tracing::warn!(
             "the registry serves HTTP: Terraform and OpenTofu use HTTPS only, so terminate TLS at an ingress or gateway, or set \
@@ -222,17 +205,13 @@ fn scraper(
     health: Arc<Health>,
     tls: Option<Arc<Tls>>,
 ) -> admin::Scrape {
-    let mut registry = Registry::default();
-    process::register(&mut registry);
-    metrics.register(registry.sub_registry_with_prefix("opendepot_registry"));
-    let registry = Mutex::new(registry);
     Arc::new(move || {
         let (age, is_ready) = (health.age.longest(Instant::now()), health.ready.load(Ordering::Acquire));
         metrics.sample(&index.states().counts, age, is_ready, |address| index.get(address).is_some());
         if let Some(time) = tls.as_ref().and_then(|tls| tls.not_after()) {
             metrics.tls_not_after.set(time.as_second());
         }
-        render(&registry.lock())
+        metrics.text()
     })
 }
 

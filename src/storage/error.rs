@@ -21,11 +21,8 @@ pub struct StorageError {
 pub enum Operation {
     /// `HeadObject` or `HeadBucket`. The answers have no body, so their causes are less precise.
     Head,
-    /// `PutObject`.
     Put,
-    /// `DeleteObject`.
     Delete,
-    /// `GetObject`.
     Get,
 }
 
@@ -83,11 +80,11 @@ impl Cause {
         }
     }
 
-    /// Whether this is a 400 or 403 without a code, as the answer to a HEAD is: it may have several reasons.
+    /// Whether this is a 400, 401 or 403 without a code, as the answer to a HEAD is: it may have several reasons.
     pub(super) fn lacks_reason(&self) -> bool {
         match self {
             Self::AccessDenied { detail } => detail.is_empty(),
-            Self::Other { status: Some(400), code: None, .. } => true,
+            Self::Other { status: Some(400 | 401), code: None, .. } => true,
             _ => false,
         }
     }
@@ -178,7 +175,7 @@ fn explained(operation: Operation, location: &ObjectLocation, cause: &Cause) -> 
             format!("S3 failed (HTTP {status}{}){retried}", aside(", ", detail))
         }
         Cause::Network { detail } => {
-            format!("no answer from S3: {detail}; check endpoint, region, proxy and CA file{path_style}")
+            format!("no answer from S3: {detail}; check endpoint, region, proxy and --ca-file{path_style}")
         }
         Cause::File { detail } => {
             format!("the temporary archive cannot be read: {detail}; it is fetched again")
@@ -222,7 +219,7 @@ fn stored_differently(what: &str, repeated: bool) -> String {
     } else {
         "this is retried"
     };
-    format!("after storing it, S3 reports {what}; {advice}")
+    format!("S3 accepted the object, but then reports {what}; {advice}")
 }
 
 fn key_unusable(operation: Operation, detail: &str) -> String {
@@ -254,6 +251,9 @@ fn other(operation: Operation, status: u16, code: Option<&str>, detail: &str) ->
             "; the answer to a HEAD has no details: check region, endpoint and that the credentials have not expired"
         }
         Some("QuotaExceeded") => "; enlarge the quota of the store, or delete objects",
+        Some("InvalidObjectState") => {
+            "; the object is archived: remove the lifecycle rule that does this, then request a sync of the Version"
+        }
         _ => "",
     };
     format!("S3 answered HTTP {status}{}{advice}", aside(", ", detail))

@@ -3,32 +3,6 @@
 //! [`Storage`] is the only entry point: it selects the client for an [`ObjectLocation`], applies the circuit breaker and the
 //! upload back-off, and repeats a request without the headers that a store rejects. The callers decide whether an object belongs
 //! to a Version, when to retry and what a status contains. Credentials come from the AWS SDK's default chain only.
-//!
-//! | file | content |
-//! |---|---|
-//! | `uploads` | the steps of an upload |
-//! | `repetition` | when a PUT or DELETE is sent again |
-//! | `object` | what a PUT takes and what a HEAD returns |
-//! | `ownership` | the publisher of an object, in its S3 user metadata |
-//! | `policy` | what `--allow-storage` and `--s3-endpoint` permit |
-//! | `circuit_breaker` | fails requests fast while a store does not answer |
-//! | `upload_backoff` | skips uploads that a store would reject |
-//! | `error` | [`StorageError`]: causes, and messages for users |
-//! | `redaction` | removes secrets from messages |
-//! | `s3::client` | one S3 client per region, endpoint and addressing style |
-//! | `s3::http` | HTTP connections: CA roots and proxy |
-//! | `s3::proxy` | which requests bypass the proxy, or have small buffers; how long answers may be |
-//! | `s3::credentials` | credentials that are renewed early, or after a rejection |
-//! | `s3::default_chain` | the default chain of the SDK, which reads changed files again |
-//! | `s3::identity` | the source of the process's credentials, and their identity |
-//! | `s3::plain_http` | requests over plain HTTP with small buffers, for streams |
-//! | `s3::requests` | HEAD, PUT and DELETE |
-//! | `s3::get` | GET, signed URLs for it, and the reason of a rejected HEAD |
-//! | `s3::headers` | which headers to leave out for stores that reject them |
-//! | `s3::payload` | the SHA-256 of a body in the signature |
-//! | `s3::stated` | SHA-256 and size in user metadata, for stores that return none |
-//! | `s3::classify` | the table from S3's answers to causes |
-//! | `s3::sdk_error` | errors of the SDK as causes |
 
 mod circuit_breaker;
 mod error;
@@ -55,14 +29,14 @@ pub use error::{Cause, Operation, StorageError, advice_on_credentials};
 pub use object::{Body, Encryption, Found, PutOutcome, Upload};
 pub use ownership::Ownership;
 pub use policy::{Refused, StorageRule, StorageRuleError, StorageRules};
-pub use repetition::StillWanted;
+pub use repetition::{StillWanted, always};
 pub use s3::get::{Object, ObjectBody};
 pub use s3::http::CaError;
 pub use upload_backoff::HeldBack;
 
 use crate::domain::{Endpoint, ObjectLocation};
 use circuit_breaker::CircuitBreakers;
-use repetition::{Repetitions, always};
+use repetition::Repetitions;
 use s3::client::{Clients, REQUEST_TIMEOUT};
 use s3::get;
 use s3::headers::{Omitted, RejectedHeaders};
@@ -165,16 +139,12 @@ impl Storage {
         self.clients.endpoint(location)
     }
 
-    /// Deletes an object. Success if the object, or its bucket, does not exist.
+    /// Deletes an object. Success if the object, or its bucket, does not exist. The DELETE is repeated only while it is still
+    /// wanted.
     ///
     /// # Errors
     /// [`StorageError`]. Unless S3 rejected the request, the object may have been deleted nevertheless.
-    pub async fn delete(&self, location: &ObjectLocation) -> Result<(), StorageError> {
-        self.delete_while(location, &always).await
-    }
-
-    /// As [`Self::delete`], but the DELETE is repeated only while it is still wanted.
-    pub async fn delete_while(
+    pub async fn delete(
         &self,
         location: &ObjectLocation,
         still_wanted: StillWanted<'_>,

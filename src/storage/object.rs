@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use super::Ownership;
 
 /// An object as HEAD shows it.
@@ -17,8 +19,8 @@ pub struct Found {
     pub sent_sha256: Option<String>,
     /// The publisher that the metadata names.
     pub ownership: Option<Ownership>,
-    /// When it was stored, by S3's clock, in seconds since 1970.
-    pub stored_at: Option<i64>,
+    /// When it was stored, by S3's clock.
+    pub stored_at: Option<Timestamp>,
 }
 
 impl Found {
@@ -53,7 +55,6 @@ pub enum Body<'a> {
 #[derive(Clone, Debug)]
 pub struct Upload<'a> {
     pub body: Body<'a>,
-    /// Length in bytes.
     pub size: u64,
     /// SHA-256 in base64, which S3 verifies before it stores anything.
     pub sha256: &'a str,

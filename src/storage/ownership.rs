@@ -9,8 +9,7 @@ use std::collections::HashMap;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-
-use crate::domain::text::percent_encoded;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 /// The metadata of a published object. An empty string means "unknown" and is not written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -139,27 +138,13 @@ impl Field {
 
 /// Percent-encodes all but visible ASCII, and the percent sign: header values lose spaces at their ends.
 fn encode(value: &str) -> String {
-    percent_encoded(value, |byte| byte.is_ascii_graphic() && byte != b'%')
+    const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
+    utf8_percent_encode(value, ENCODED).to_string()
 }
 
 /// Undoes [`encode`]. Invalid escapes are kept as they are: the object may be foreign.
 fn decode(value: &str) -> String {
-    let bytes = value.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let escape = (byte == b'%').then(|| bytes.get(at + 1..at + 3)).flatten().and_then(hex_byte);
-        decoded.push(escape.unwrap_or(byte));
-        at += if escape.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
-}
-
-fn hex_byte(digits: &[u8]) -> Option<u8> {
-    digits.iter().try_fold(0, |byte: u8, &digit| {
-        let value = char::from(digit).to_digit(16)?;
-        Some(byte << 4 | u8::try_from(value).ok()?)
-    })
+    percent_decode_str(value).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]

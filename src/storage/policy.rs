@@ -41,7 +41,8 @@ pub struct StorageRuleError {
 pub enum Refused {
     /// No `--allow-storage` covers bucket and key.
     #[error(
-        "{namespace} may not store in {location}: no --allow-storage permits it; use a bucket and prefix that are \
+        "namespace {namespace} is not allowed to store in {location}: no --allow-storage rule permits it; use a bucket and prefix \
+         that are \
              permitted, or run the operator with --allow-storage {namespace}={bucket}"
     )]
     Storage { namespace: String, location: String, bucket: String },

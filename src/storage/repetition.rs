@@ -17,7 +17,7 @@ const ATTEMPTS: u32 = 3;
 pub type StillWanted<'a> = &'a (dyn Fn() -> BoxFuture<'a, bool> + Send + Sync);
 
 /// For requests that are repeated in any case.
-pub(super) fn always() -> BoxFuture<'static, bool> {
+pub fn always() -> BoxFuture<'static, bool> {
     std::future::ready(true).boxed()
 }
 

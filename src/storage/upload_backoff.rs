@@ -40,7 +40,6 @@ struct Target {
 /// A reason: the cause with its status and code.
 type Kind = (Discriminant<Cause>, u16, String);
 
-/// The rejected targets.
 #[derive(Debug, Default)]
 pub(super) struct UploadBackoff(Mutex<HashMap<Target, HashMap<Kind, Rejection>>>);
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::repetition::{Repetitions, always};
+use super::repetition::Repetitions;
 use super::s3::requests;
 use super::upload_backoff::UploadPermit;
 use super::{
@@ -30,20 +30,11 @@ impl Storage {
     }
 
     /// Stores a file with one PUT that carries its length, SHA-256 and publisher. If the store rejects the condition
-    /// (`create_only`), a HEAD right before the PUT replaces it.
+    /// (`create_only`), a HEAD right before the PUT replaces it. The PUT is repeated only while it is still wanted.
     ///
     /// # Errors
     /// [`StorageError`]. Unless S3 rejected the request, the object may have been stored nevertheless.
     pub async fn put(
-        &self,
-        location: &ObjectLocation,
-        upload: &Upload<'_>,
-    ) -> Result<PutOutcome, StorageError> {
-        self.put_while(location, upload, &always).await
-    }
-
-    /// The same, but the PUT is repeated only while it is still wanted.
-    pub async fn put_while(
         &self,
         location: &ObjectLocation,
         upload: &Upload<'_>,

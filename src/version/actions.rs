@@ -157,7 +157,7 @@ impl Run<'_> {
             Ok(outcome) => {
                 self.mark_seen(false);
                 remember_location(ctx, &before, &outcome.published.location);
-                return Ok(report::published(ctx, &self.client, &before, target, &outcome));
+                return Ok(report::published(&self.client, &before, target, &outcome));
             }
             Err(Ended::Failed(not)) => not,
             Err(Ended::Outdated) => return Err(Ended::Outdated),
@@ -197,7 +197,9 @@ impl Run<'_> {
         let still_there = |Failure { message, class, .. }| Failure {
             reason: Reason::OldObjectKept,
             class,
-            message: format!("Stored, but the object that the move left behind still exists: {message}"),
+            message: format!(
+                "Stored at the new location, but the object at the old location still exists: {message}"
+            ),
         };
         let ended = match fate {
             Fate::Undecided => return Ok(Effect::end(End::AwaitModule)),
@@ -212,7 +214,7 @@ impl Run<'_> {
     async fn delete_all(&mut self) -> Result<Effect, Ended> {
         let stays = |Failure { message, reason, class }| {
             // The advice comes first: the Module quotes only the beginning.
-            let advice = "The Version is kept until its object is deleted; to delete it without its object, set \
+            let advice = "The Version is kept until its object is deleted; to delete it and leave the object in the bucket, set \
                           deletionPolicy: Retain.";
             Failure { message: format!("{advice} {message}"), reason, class }
         };

@@ -4,7 +4,6 @@
 //! Minutes may pass between a decision and its request, and a request cannot be undone. Two equal bases lead to the same
 //! request.
 
-use crate::api::ModuleConfig;
 use crate::api::state::VersionState;
 use crate::api::target::{Target, named_location};
 use crate::domain::{ArchiveFormat, ObjectLocation};
@@ -66,12 +65,7 @@ pub(crate) fn is_superseded(
     }
     let mut named_as_before = now.clone();
     named_as_before.file_name.clone_from(&before.file_name);
-    PutBasis::of(before) != PutBasis::of(&named_as_before) || credentials(before) != credentials(now)
-}
-
-/// The Secret that fetches use, if there is one.
-fn credentials(version: &VersionState) -> Option<&str> {
-    version.config.as_deref().filter(|config| config.authenticated()).map(ModuleConfig::secret_name)
+    PutBasis::of(before) != PutBasis::of(&named_as_before) || before.secret() != now.secret()
 }
 
 /// How S3 is to encrypt the object of a target.

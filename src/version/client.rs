@@ -18,6 +18,9 @@ use crate::api::state::VersionState;
 use crate::api::{FINALIZER, MODULE_LABEL, NAMESPACE_LABEL, Version, VersionStatus};
 use crate::controller::client;
 
+/// How often a write is repeated on a newer object.
+const MAX_REPETITIONS: u32 = 2;
+
 /// A Version that is being reconciled.
 pub(crate) struct VersionClient {
     api: Api<DynamicObject>,
@@ -70,30 +73,22 @@ impl VersionClient {
         let mut after = Cow::Borrowed(after);
         // A write that removes objects from the record depends on the deletion policy, so it is not repeated under another one.
         let strikes = self.current.status.objects.iter().any(|location| !after.objects.contains(location));
-        for last_try in [false, false, true] {
-            let result = client::patch_status(
-                &self.api,
-                self.current.version.name(),
-                self.raw.metadata.resource_version.as_deref(),
-                &self.current.status,
-                &*after,
-            )
-            .await;
-            match result {
-                Ok(None) => return Ok(()),
-                Ok(Some(raw)) => {
-                    self.take(raw);
-                    return Ok(());
-                }
-                Err(kube::Error::Api(status)) if client::is_conflict(&status) && !last_try => {
-                    let before = self.version().generation();
-                    let since = self.rebase(!strikes).await?.ok_or(kube::Error::Api(status))?;
-                    if since == Since::Policy {
-                        after = Cow::Owned(at_generation(&after, before, self.version().generation()));
-                    }
-                }
-                Err(error) => return Err(error),
+        let mut conflicts = 0;
+        let accepts = |since: Since, _: &VersionState| since != Since::Policy || !strikes;
+        while let Err(error) = self.patch_status(&after).await {
+            let before = self.version().generation();
+            if self.rebase(error, &mut conflicts, accepts).await? == Since::Policy {
+                after = Cow::Owned(at_generation(&after, before, self.version().generation()));
             }
+        }
+        Ok(())
+    }
+
+    async fn patch_status(&mut self, after: &VersionStatus) -> Result<(), kube::Error> {
+        let (name, version) = (self.current.version.name(), self.raw.metadata.resource_version.as_deref());
+        let raw = client::patch_status(&self.api, name, version, &self.current.status, after).await?;
+        if let Some(raw) = raw {
+            self.take(raw);
         }
         Ok(())
     }
@@ -124,36 +119,40 @@ impl VersionClient {
 
     /// `ends_request`: whether it ends the forced sync of this generation. A force that was reset and set again is another one.
     async fn write_spec(&mut self, change: &Value, ends_request: bool) -> Result<(), kube::Error> {
-        for last_try in [false, false, true] {
-            match self.patch(json!({"spec": change})).await {
-                Err(kube::Error::Api(status)) if client::is_conflict(&status) && !last_try => {
-                    match self.rebase(true).await? {
-                        Some(Since::Metadata | Since::Policy) => {}
-                        Some(Since::Generation) if !ends_request && !self.version().force_sync => {}
-                        _ => return Err(kube::Error::Api(status)),
-                    }
-                }
-                result => return result,
-            }
+        let mut conflicts = 0;
+        let accepts = |since: Since, version: &VersionState| {
+            since != Since::Generation || (!ends_request && !version.force_sync)
+        };
+        while let Err(error) = self.patch(json!({"spec": change})).await {
+            self.rebase(error, &mut conflicts, accepts).await?;
         }
         Ok(())
     }
 
-    /// Reads again after a conflict. `None` if the decision no longer applies. `any_policy`: whether it applies with any
-    /// deletion policy, unless the Version is being deleted.
-    async fn rebase(&mut self, any_policy: bool) -> Result<Option<Since>, kube::Error> {
+    /// Reads again after a conflict, unless there were too many in a row. Returns what has changed if the decision still applies,
+    /// and otherwise the error of the write. `accepts`: whether it applies after such a change, to the Version as it is now.
+    async fn rebase(
+        &mut self,
+        error: kube::Error,
+        conflicts: &mut u32,
+        accepts: impl FnOnce(Since, &VersionState) -> bool,
+    ) -> Result<Since, kube::Error> {
+        let is_conflict = matches!(&error, kube::Error::Api(status) if client::is_conflict(status));
+        if !is_conflict || *conflicts == MAX_REPETITIONS {
+            return Err(error);
+        }
+        *conflicts += 1;
         let fresh = self.api.get(self.current.version.name()).await?;
         let is_terminating = self.raw.metadata.deletion_timestamp.is_some();
         let is_same = fresh.metadata.uid == self.raw.metadata.uid
             && fresh.metadata.deletion_timestamp.is_some() == is_terminating
             && fresh.data.get("status") == self.raw.data.get("status");
-        let since = since(&self.raw, &fresh)
-            .filter(|since| is_same && (*since != Since::Policy || any_policy && !is_terminating));
-        if let Some(since) = since {
-            self.has_newer_generation |= since != Since::Metadata;
-            self.take(fresh);
-        }
-        Ok(since)
+        let since =
+            since(&self.raw, &fresh).filter(|since| is_same && (*since != Since::Policy || !is_terminating));
+        let Some(since) = since else { return Err(error) };
+        self.has_newer_generation |= since != Since::Metadata;
+        self.take(fresh);
+        if accepts(since, self.version()) { Ok(since) } else { Err(error) }
     }
 
     async fn patch(&mut self, change: Value) -> Result<(), kube::Error> {

@@ -135,10 +135,12 @@ pub(super) fn compare(
 pub(crate) fn replaced(version: &VersionState, digest: &str, bytes_changed: bool) -> Option<String> {
     let before = version.status.content_digest.as_ref()?;
     if **before != *digest {
-        Some(format!("The tag's content changed from {before} to {digest}; the object was replaced."))
+        Some(format!(
+            "The tag's content changed from {before} to {digest}; the new content is stored under a new key."
+        ))
     } else if bytes_changed {
         Some(format!(
-            "The tag was moved: its files are the same ({digest}), but other files are executable; the object was replaced."
+            "The tag was moved: its files are the same ({digest}), but other files are executable; the new content is stored under a new key."
         ))
     } else {
         None

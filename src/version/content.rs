@@ -9,7 +9,7 @@ use crate::storage::Found;
 pub(crate) struct Content {
     /// SHA-256 of the archive's bytes, base64.
     pub checksum: String,
-    /// Their number.
+    /// Length in bytes.
     pub size: u64,
     /// Digest of the files, `h1:…`.
     pub digest: String,

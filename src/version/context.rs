@@ -123,7 +123,7 @@ impl Context {
         upload: &Upload<'_>,
         still_wanted: StillWanted<'_>,
     ) -> Result<PutOutcome, StorageError> {
-        self.leadership.during(Box::pin(self.storage.put_while(location, upload, still_wanted))).await
+        self.leadership.during(Box::pin(self.storage.put(location, upload, still_wanted))).await
     }
 
     pub(super) async fn delete(
@@ -131,7 +131,7 @@ impl Context {
         location: &ObjectLocation,
         still_wanted: StillWanted<'_>,
     ) -> Result<(), Failure> {
-        let delete = Box::pin(self.storage.delete_while(location, still_wanted));
+        let delete = Box::pin(self.storage.delete(location, still_wanted));
         self.leadership.during(delete).await.map_err(classified)
     }
 
@@ -160,6 +160,99 @@ impl Context {
             fate: self.owners.fate(version),
             awaits_digest: self.owners.withholds(version),
             tries_now: progress.tries_now.is_set(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures::FutureExt as _;
+    use futures::future::BoxFuture;
+    use http::{Request, Response};
+    use http_body_util::Full;
+    use kube::client::Body;
+    use tokio::net::TcpListener;
+    use tower::BoxError;
+
+    use super::*;
+    use crate::github::Settings;
+    use crate::storage::{Body as UploadBody, Encryption, Ownership};
+
+    /// A context whose API server never answers.
+    fn context(leadership: Leadership) -> Context {
+        let server = |_: Request<Body>| std::future::pending::<Result<Response<Full<Bytes>>, BoxError>>();
+        let client = Client::new(tower::service_fn(server), "acme");
+        Context {
+            client: client.clone(),
+            github: GitHub::new(&Settings::default()).unwrap(),
+            storage: Storage::with_test_keys(),
+            rules: StorageRules::new(Vec::new(), Vec::new(), None),
+            limits: archive::Limits::default(),
+            spool_dir: PathBuf::new(),
+            verify_interval: None,
+            scheduler: FetchScheduler::new(1),
+            api: Bulkhead::new(1, 1),
+            light: Bulkhead::new(1, 1),
+            light_shares: Bulkhead::new(1, 1),
+            retries: Retries::default(),
+            secret_polls: SecretPolls::default(),
+            secret_trials: SecretTrials::default(),
+            rate_limits: RateLimits::default(),
+            leading_since: Instant::now(),
+            moves: Moves::default(),
+            events: Events::start(client),
+            metrics: Arc::new(Metrics::new([])),
+            owners: Owners::default(),
+            leadership,
+        }
+    }
+
+    fn wanted() -> BoxFuture<'static, bool> {
+        std::future::ready(true).boxed()
+    }
+
+    /// Another process may be the leader by now, and may need the object.
+    #[tokio::test]
+    async fn a_process_that_is_no_longer_the_leader_sends_neither_put_nor_delete() {
+        let (ownership, encryption) = (Ownership::default(), Encryption::default());
+        let upload = Upload {
+            body: UploadBody::Memory(b"archive"),
+            size: 7,
+            sha256: "c2hh",
+            ownership: &ownership,
+            encryption: &encryption,
+            create_only: true,
+        };
+        let over = Leadership::until(tokio::time::Instant::now());
+        for (leadership, patience, expected) in [
+            (Leadership::without_end(), Duration::from_secs(30), true),
+            (over, Duration::from_millis(100), false),
+        ] {
+            let ctx = context(leadership);
+            for is_put in [true, false] {
+                let store = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let location = ObjectLocation {
+                    bucket: "modules".into(),
+                    key: "network/first.zip".into(),
+                    region: "us-west-2".into(),
+                    endpoint: Some(format!("http://{}", store.local_addr().unwrap())),
+                    force_path_style: Some(true),
+                };
+                let request = async {
+                    if is_put {
+                        ctx.put(&location, &upload, &wanted).await.is_ok()
+                    } else {
+                        ctx.delete(&location, &wanted).await.is_ok()
+                    }
+                };
+                let is_sent = tokio::select! {
+                    connection = store.accept() => connection.is_ok(),
+                    _ = request => false,
+                    () = tokio::time::sleep(patience) => false,
+                };
+                assert_eq!(is_sent, expected, "{}", if is_put { "PUT" } else { "DELETE" });
+            }
         }
     }
 }

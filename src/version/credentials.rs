@@ -9,8 +9,8 @@ use super::api_failure::api_failure;
 use super::context::Context;
 use super::held_back::recalled;
 use super::outcome::{NotPublished, SecretVersion};
-use super::progress::Progress;
 use super::retry::Attempt;
+use super::secret_polls::Outcome;
 use crate::api::state::VersionState;
 use crate::api::target::Target;
 use crate::controller::client::is_older;
@@ -24,10 +24,8 @@ pub(super) async fn credential(
     version: &VersionState,
     target: &Target,
 ) -> Result<(Credential, Option<SecretVersion>), NotPublished> {
-    if !target.config.authenticated() {
-        return Ok((Credential::Anonymous, None));
-    }
-    let (namespace, name) = (version.namespace(), target.config.secret_name());
+    let Some(name) = target.config.secret() else { return Ok((Credential::Anonymous, None)) };
+    let namespace = version.namespace();
     let stalled = |reason, message: String, resource_version| NotPublished {
         secret: Some((name.to_owned(), resource_version)),
         ..Failure::new(reason, message).into()
@@ -44,7 +42,7 @@ pub(super) async fn credential(
         }
         Err(kube::Error::Api(status)) if status.is_forbidden() => {
             let message = format!(
-                "The operator may not read Secret {name} in namespace {namespace}: allow it to get Secrets there."
+                "The operator has no permission to read Secret {name} in namespace {namespace}: grant its ServiceAccount get on it."
             );
             return Err(stalled(Reason::SecretForbidden, message, None));
         }
@@ -82,66 +80,101 @@ pub(super) fn awaited_secret<'a>(version: &'a VersionState, attempt: Option<&'a 
     if let Some(attempt) = attempt {
         return attempt.secret.as_ref().map(|(name, _)| name.as_str());
     }
-    let config = version.config.as_deref().filter(|config| config.authenticated())?;
     let reason = version.status.reason().parse().ok()?;
-    awaits_secret(reason, version.status.is_stalled()).then(|| config.secret_name())
+    version.secret().filter(|_| awaits_secret(reason, version.status.is_stalled()))
 }
 
-/// Applies the limit in the status of a Version to the credential in its Secret.
-fn recall_limit(ctx: &Context, version: &VersionState, secret: Secret) {
-    let resource_version = secret.metadata.resource_version.clone();
-    if let (Ok(target), Ok(credential)) = (Target::of(version), parsed(secret)) {
-        recalled(ctx, version, &target, &credential, resource_version.as_deref());
+/// Lets another Version try the Secret after a reconcile without a failure, such as one that a change has ended, unless GitHub
+/// has answered this Version's trial.
+pub(super) fn return_trial(ctx: &Context, version: &VersionState) {
+    if let Some(name) = version.secret() {
+        ctx.secret_trials.take_back(version.uid(), version.namespace(), name, &version.repository_key());
     }
 }
 
-/// Lets another Version try the Secret of an attempt that has ended without a failure, such as after a change of its Version.
-pub(super) fn return_trial(ctx: &Context, version: &VersionState, progress: &Progress) {
-    let config = version.config.as_deref().filter(|config| config.authenticated());
-    if let Some(config) = config.filter(|_| progress.tries_now.is_set()) {
-        let repository = version.repository_key();
-        ctx.secret_trials.take_back(version.namespace(), config.secret_name(), &repository);
-    }
-}
-
-/// Whether a Version that waits for its Secret is to try it now. If this process remembers the attempt: the Secret has changed
-/// since. Otherwise: it has changed since this process first read it; or it was rejected, or written after the status, and no
-/// Version has tried it since this process became leader, or it has worked for one. A rate limit needs no such trial, because
-/// GitHub's first answer counts for the whole account.
+/// Whether a Version that waits for its Secret is to try it now.
 pub(super) async fn secret_may_work(
     ctx: &Context,
     version: &VersionState,
     attempt: Option<&Attempt>,
     secret: &str,
 ) -> bool {
-    let namespace = version.namespace();
+    let (uid, namespace) = (version.uid(), version.namespace());
     let reason = version.status.reason().parse::<Reason>().ok();
-    let is_refused = reason.is_some_and(Reason::is_about_secret);
-    if attempt.is_none() && is_refused && ctx.secret_trials.may_try(namespace, secret, None) {
+    let may_try = |repository: Option<&str>| ctx.secret_trials.may_try(uid, namespace, secret, repository);
+    if attempt.is_none() && reason.is_some_and(Reason::is_about_secret) && may_try(None) {
         return true;
     }
-    let request = async {
-        let found = secrets(ctx, version).get_opt(secret).await;
-        let found =
-            found.inspect_err(|error| tracing::debug!(%error, name = secret, "cannot read the Secret"));
-        let seen = |secret: Secret| {
-            let resource_version = secret.metadata.resource_version.clone();
-            if attempt.is_none() && reason == Some(Reason::RateLimited) {
-                recall_limit(ctx, version, secret);
-            }
-            resource_version
-        };
-        found.ok().map(|found| found.and_then(seen))
-    };
+    let recalls_limit = attempt.is_none() && reason == Some(Reason::RateLimited);
+    let request = resource_version(ctx, version, secret, recalls_limit);
     let Some(now) = ctx.secret_polls.outcome(namespace, secret, request).await else { return false };
-    if let Some((_, seen)) = attempt.and_then(|attempt| attempt.secret.as_ref()) {
-        return now != *seen;
+    let (seen, status) = match attempt.and_then(|attempt| attempt.secret.clone()) {
+        Some((_, seen)) => (seen, None),
+        None => ctx.retries.with(uid, |retry| {
+            let first = retry.secret_seen.get_or_insert_with(|| Box::new(now.clone()));
+            ((**first).clone(), version.metadata.resource_version.as_deref())
+        }),
+    };
+    let may_access = || may_try(Some(&version.repository_key()));
+    may_work(reason, seen.as_deref(), now.as_deref(), status, may_access)
+}
+
+/// Reads the resourceVersion of a Secret. `recalls_limit`: whether the limit in the status is applied to its credential.
+async fn resource_version(ctx: &Context, version: &VersionState, name: &str, recalls_limit: bool) -> Outcome {
+    let found = secrets(ctx, version).get_opt(name).await;
+    let found = found.inspect_err(|error| tracing::debug!(%error, name, "cannot read the Secret")).ok()?;
+    let resource_version = found.as_ref().and_then(|secret| secret.metadata.resource_version.clone());
+    if let Some(secret) = found.filter(|_| recalls_limit)
+        && let (Ok(target), Ok(credential)) = (Target::of(version), parsed(secret))
+    {
+        recalled(ctx, version, &target, &credential, resource_version.as_deref());
     }
-    let is_replaced = ctx.retries.with(version.uid(), |retry| {
-        let first = retry.secret_seen.get_or_insert_with(|| Box::new(now.clone()));
-        **first != now
-    });
-    let is_newer = || is_older(version.metadata.resource_version.as_deref(), now.as_deref());
-    let may_try = || ctx.secret_trials.may_try(namespace, secret, Some(&version.repository_key()));
-    is_replaced || (!is_refused && is_newer() && (reason == Some(Reason::RateLimited) || may_try()))
+    Some(resource_version)
+}
+
+/// Whether a Secret may work after a failure for `reason`, which may be about it.
+///
+/// - It has changed: from the resourceVersion `seen` by the attempt, or when this process first read it, to the one `now`.
+/// - It was written after the `status`, accepted by GitHub, and `may_try` permits to test its access to the repository. `status`
+///   is the resourceVersion of the Version, unless the attempt is remembered. A rate limit needs no such test: GitHub's first
+///   answer counts for the whole account.
+fn may_work(
+    reason: Option<Reason>,
+    seen: Option<&str>,
+    now: Option<&str>,
+    status: Option<&str>,
+    may_try: impl FnOnce() -> bool,
+) -> bool {
+    let is_accepted = !reason.is_some_and(Reason::is_about_secret);
+    let may_have_access = || reason == Some(Reason::RateLimited) || may_try();
+    seen != now || (is_accepted && is_older(status, now) && may_have_access())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_may_work_once_it_has_changed_or_is_newer_than_the_failure() {
+        use Reason::{RateLimited, RepositoryNotFound, SecretInvalid, SecretNotFound};
+        for (reason, seen, now, status, may_try, expected) in [
+            // The attempt is remembered.
+            (SecretInvalid, Some("5"), Some("6"), None, false, true),
+            (SecretInvalid, Some("5"), Some("5"), None, true, false),
+            (RateLimited, Some("9"), Some("9"), None, true, false),
+            (SecretNotFound, None, Some("1"), None, false, true),
+            (SecretNotFound, None, None, None, true, false),
+            // The status is all that is known.
+            (SecretInvalid, Some("9"), Some("9"), Some("8"), true, false),
+            (SecretInvalid, Some("9"), None, Some("8"), false, true),
+            (RepositoryNotFound, Some("9"), Some("9"), Some("8"), true, true),
+            (RepositoryNotFound, Some("9"), Some("9"), Some("8"), false, false),
+            (RepositoryNotFound, Some("7"), Some("7"), Some("8"), true, false),
+            (RateLimited, Some("9"), Some("9"), Some("8"), false, true),
+            (RateLimited, Some("7"), Some("7"), Some("8"), false, false),
+        ] {
+            let may = may_work(Some(reason), seen, now, status, || may_try);
+            assert_eq!(may, expected, "{reason}, seen {seen:?}, now {now:?}, status {status:?}, {may_try}");
+        }
+    }
 }

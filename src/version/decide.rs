@@ -208,7 +208,7 @@ fn verification_meanwhile(
 ) -> Option<(Timestamp, Action)> {
     let status = &version.status;
     let is_active = version.has_finalizer && !version.is_terminating() && !version.is_suspended();
-    // A failure that could not be written is retried soon.
+    // Only a failure that is in the status: others are retried within seconds.
     let is_failed = status.is_ready() == Some(false);
     let has_object = status.storage.is_some() && status.checksum.is_some();
     let is_looked_at = match failure.about() {

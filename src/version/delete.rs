@@ -2,8 +2,6 @@
 //!
 //! An invalid spec does not prevent a deletion, and an object that no longer exists counts as deleted.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
@@ -12,7 +10,7 @@ use super::basis::DeleteBasis;
 use super::client::VersionClient;
 use super::context::{Context, classified};
 use super::existing::is_ours;
-use super::outcome::Ended;
+use super::outcome::{Ended, Unwanted};
 use super::status::standing;
 use crate::api::state::{StoredLocation, VersionState};
 use crate::api::target::named_location;
@@ -49,7 +47,10 @@ pub(crate) async fn objects(
 pub(crate) fn matters(version: &VersionState, location: &ObjectLocation, failure: &Failure) -> bool {
     // The store rejected the DELETE after HEAD had found the object.
     let refused = failure.reason == Reason::StorageRefused;
-    let answered = !matches!(failure.reason, Reason::StorageUnavailable | Reason::StorageThrottled);
+    let answered = !matches!(
+        failure.reason,
+        Reason::StorageUnavailable | Reason::StorageThrottled | Reason::ApiUnavailable
+    );
     recorded(version, location)
         || refused
         || (failure.is_transient() && !never_stored(version, standing(version), answered))
@@ -87,20 +88,9 @@ async fn delete(ctx: &Context, object: &VersionClient, location: &ObjectLocation
         return Err(Ended::Outdated);
     }
     let _sending = object.progress.sending().await;
-    let outdated = AtomicBool::new(false);
-    let still_wanted = || {
-        async {
-            let is_wanted = is_wanted().await;
-            outdated.fetch_or(matches!(is_wanted, Ok(false)), Ordering::Relaxed);
-            is_wanted.unwrap_or(false)
-        }
-        .boxed()
-    };
-    let result = ctx.delete(location, &still_wanted).await;
-    if result.is_err() && outdated.load(Ordering::Relaxed) {
-        return Err(Ended::Outdated);
-    }
-    result?;
+    let unwanted = Unwanted::default();
+    let still_wanted = || unwanted.check(is_wanted()).boxed();
+    ctx.delete(location, &still_wanted).await.map_err(|failure| unwanted.or(failure))?;
     tracing::info!(location = %location, "deleted an object");
     Ok(())
 }

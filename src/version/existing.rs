@@ -1,7 +1,5 @@
 //! The object that exists at a location: whether it is this Version's, intact, and an answer to open requests.
 
-use jiff::Timestamp;
-
 use super::content::{Content, other_bytes};
 use super::context::{Context, classified};
 use super::outcome::{NotPublished, Published};
@@ -43,7 +41,7 @@ pub(super) async fn look(
 }
 
 /// Advice for an object at a location where this Version may have stored one.
-const WITHOUT_METADATA: &str = " If OpenDepot stored it, the store keeps no metadata of objects, which OpenDepot needs: use another store.";
+const WITHOUT_METADATA: &str = " If OpenDepot stored it, the store keeps no metadata of objects. OpenDepot needs that: use another store.";
 
 /// Looks up an object, if flags allow its location: any client with the right may write another one into the status. Before the
 /// recorded object counts as missing, S3 has to confirm that: a 404 to a HEAD has no body, so it may be from a proxy, and a loss
@@ -84,7 +82,7 @@ pub(super) fn not_ours(location: &ObjectLocation, found: &Found) -> Failure {
         Reason::ObjectNotOurs,
         format!(
             "{location} exists and {owner}: it is neither overwritten nor deleted. Choose another key prefix, name or \
-             fileName, or remove that object."
+             fileName. Remove that object only if nothing uses it."
         ),
     )
 }
@@ -95,26 +93,21 @@ pub(super) fn not_ours(location: &ObjectLocation, found: &Found) -> Failure {
 pub(super) fn take_over(version: &VersionState, target: &Target, found: &Found) -> Option<Published> {
     let owner = found.ownership.as_ref()?;
     let repository = target.source_url();
-    let answered = answered(version, target, found, owner);
-    let known = target.is_stored(version) && !answered;
-    // An object that an earlier move left here may have the former content of the tag.
-    let outdated =
-        !answered && version.status.content_digest.as_deref().is_some_and(|now| now != owner.digest);
     let content = Content::found(found);
-    let unlike = target.expected_digest.is_some() && other_bytes(version, target, &content);
-    let fits = !known
-        && !outdated
-        && !unlike
-        && !other_format(target, found)
-        && !damaged(version, target, found)
-        && owner.version == target.release.to_string()
+    let status = &version.status;
+    let answered = answered(version, target, found, owner);
+    let answers = answered || !target.requests.any();
+    // An object that an earlier move left here may have the former content of the tag.
+    let is_content_of_tag = || status.content_digest.as_deref().is_none_or(|now| now == owner.digest);
+    let is_news = answered || (!target.is_stored(version) && is_content_of_tag());
+    let is_expected = |expected: &str| owner.digest == expected && !other_bytes(version, target, &content);
+    let is_wanted = owner.version == target.release.to_string()
         && owner.is_from(&repository)
-        && !owner.digest.is_empty()
-        && found.sha256.is_some()
-        && target.expected_digest.as_deref().is_none_or(|expected| expected == owner.digest)
-        && (!target.requests.any() || answered || version.status.checksum.is_none());
-    fits.then_some(())?;
-    Some(Published {
+        && !other_format(target, found)
+        && target.expected_digest.as_deref().is_none_or(is_expected);
+    let is_known = found.sha256.is_some() && !owner.digest.is_empty() && !damaged(version, target, found);
+    let fits = is_news && is_wanted && is_known && (answers || status.checksum.is_none());
+    fits.then(|| Published {
         location: target.location.clone(),
         content,
         source: Some(Source {
@@ -123,8 +116,8 @@ pub(super) fn take_over(version: &VersionState, target: &Target, found: &Found) 
             commit: Some(owner.commit.clone()).filter(|c| !c.is_empty()),
         }),
         stored_now: false,
-        answers: !target.requests.any() || answered,
-        stored_at: found.stored_at.and_then(|at| Timestamp::from_second(at).ok()),
+        answers,
+        stored_at: found.stored_at,
     })
 }
 
@@ -160,8 +153,7 @@ fn answered(version: &VersionState, target: &Target, found: &Found, owner: &Owne
 /// Whether this is the object that the status records, not one that was stored there later. Both times are of S3's clock.
 fn recorded(version: &VersionState, target: &Target, found: &Found) -> bool {
     let status = &version.status;
-    let stored_at = found.stored_at.and_then(|at| Timestamp::from_second(at).ok());
-    let is_newer = stored_at.zip(status.last_sync_time).is_some_and(|(stored_at, since)| stored_at > since);
+    let is_newer = found.stored_at.zip(status.last_sync_time).is_some_and(|(stored, since)| stored > since);
     status.is_stored_as(&target.location) && status.checksum.is_some() && !is_newer
 }
 

@@ -149,7 +149,7 @@ pub(super) fn new_attempt(
 fn failing_since(version: &VersionState, failure: &Failure) -> Option<Timestamp> {
     let status = &version.status;
     let condition = if failure.class == Class::Stalled { &status.stalled } else { &status.ready };
-    // Without the time of the next attempt, and as far as it is kept.
+    // The message as it is cached: possibly cut, and without the time of the next attempt.
     let said = status.message.split(NEXT_ATTEMPT).next().unwrap_or_default();
     let is_said = || failure.message.starts_with(said.trim_end_matches([' ', '.', '…']));
     let condition = condition.as_ref().filter(|_| version.is_observed() || is_said());

@@ -108,7 +108,7 @@ fn abandon(
     progress: &Progress,
 ) -> Requeue {
     tracing::debug!("the Version has changed: reconciling again");
-    return_trial(ctx, version, progress);
+    return_trial(ctx, version);
     if now.is_some_and(|now| now.uid() == version.uid()) {
         let left = version.metadata.resource_version.clone().zip(Some(Instant::now()));
         ctx.retries.with(version.uid(), |retry| {
@@ -135,7 +135,7 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progres
         if lane == Lane::Publish {
             progress.publishes.set();
             if let Some(pause) = held_back(ctx, version) {
-                return_trial(ctx, version, progress);
+                return_trial(ctx, version);
                 return Requeue::requeue(pause);
             }
         }
@@ -154,7 +154,7 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progres
         let (key, end) = Box::pin(actions::run(ctx, version, &permit, attempt.as_deref(), progress)).await;
         drop(permit);
         if !matches!(end, End::Failed(_) | End::Needs(_)) {
-            return_trial(ctx, version, progress);
+            return_trial(ctx, version);
         }
         match end {
             End::Needs(next) if next > lane => lane = next,
@@ -179,8 +179,9 @@ async fn permit(ctx: &Context, version: &VersionState, lane: Lane, store: u64) -
             Permit::Light(ctx.metrics.queued(Queue::LIGHT, permits).await)
         }
         Lane::Publish => {
-            let repository = version.repository_key();
-            let permit = ctx.scheduler.acquire(queue_key(version), &repository, version.store_key());
+            let (namespace, repository) = (hash_of(version.namespace()), version.repository_key());
+            let permit =
+                ctx.scheduler.acquire(namespace, queue_key(version), &repository, version.store_key());
             Permit::Publish(ctx.metrics.queued(Queue::PUBLISH, permit).await)
         }
     }

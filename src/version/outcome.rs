@@ -7,7 +7,7 @@ use super::content::Content;
 use crate::api::version::Source;
 use crate::controller::client;
 use crate::controller::failure::Failure;
-use crate::domain::ObjectLocation;
+use crate::domain::{Mutex, ObjectLocation};
 
 /// The name of a Secret and its resourceVersion; `None` if it does not exist.
 pub(crate) type SecretVersion = (String, Option<String>);
@@ -60,6 +60,28 @@ impl From<kube::Error> for Ended {
     }
 }
 
+/// Why a PUT or DELETE is not repeated: what the check before the repetition has found.
+#[derive(Default)]
+pub(super) struct Unwanted(Mutex<Option<Ended>>);
+
+impl Unwanted {
+    /// Whether the request is still wanted, by a read of its Version.
+    pub(super) async fn check(&self, still: impl Future<Output = Result<bool, kube::Error>>) -> bool {
+        let end = match still.await {
+            Ok(true) => return true,
+            Ok(false) => Ended::Outdated,
+            Err(error) => error.into(),
+        };
+        *self.0.lock() = Some(end);
+        false
+    }
+
+    /// How the request ended: as the check has found, or with its own failure.
+    pub(super) fn or(&self, failure: Failure) -> Ended {
+        self.0.lock().take().unwrap_or_else(|| failure.into())
+    }
+}
+
 /// Proof that an object is in S3 with this checksum: HEAD has confirmed it.
 #[derive(Clone, Debug)]
 pub(crate) struct Published {
@@ -74,16 +96,35 @@ pub(crate) struct Published {
     pub(super) stored_at: Option<Timestamp>,
 }
 
-/// The old and the new address of a repository that has moved.
-pub(crate) struct Moved {
-    pub from: String,
-    pub to: String,
-}
-
 /// The result of an attempt that succeeded.
 pub(crate) struct Outcome {
     pub published: Published,
     /// The text of an Event, if the content of a version that is not immutable was replaced.
     pub replaced: Option<String>,
-    pub moved: Option<Moved>,
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+    use crate::controller::failure::Reason;
+
+    #[tokio::test]
+    async fn a_request_that_is_not_repeated_ends_as_the_check_has_found() {
+        let outage = kube::Error::Api(Box::new(Status { code: 503, ..Status::default() }));
+        for (still, expected) in [
+            (Ok(true), Some(Reason::StorageUnavailable)),
+            (Err(outage), Some(Reason::ApiUnavailable)),
+            (Ok(false), None),
+        ] {
+            let (unwanted, is_wanted) = (Unwanted::default(), matches!(still, Ok(true)));
+            assert_eq!(unwanted.check(std::future::ready(still)).await, is_wanted);
+            let reason = match unwanted.or(Failure::retry(Reason::StorageUnavailable, "no answer")) {
+                Ended::Failed(not) => Some(not.failure.reason),
+                Ended::Outdated => None,
+            };
+            assert_eq!(reason, expected);
+        }
+    }
 }

@@ -13,7 +13,8 @@ use super::content::{Content, other_bytes};
 use super::context::{Context, classified};
 use super::existing::{Existing, is_stored_as_recorded, look, take_over};
 use super::fetch::{fetch, normalise};
-use super::outcome::{Ended, Moved, Outcome};
+use super::outcome::{Ended, Outcome};
+use super::report;
 use super::scheduler::{FetchPermit, StagingPermit};
 use super::store::{Store, record};
 use crate::api::state::StoredLocation;
@@ -21,7 +22,7 @@ use crate::api::target::Target;
 use crate::api::version::Source;
 use crate::archive;
 use crate::controller::failure::{Failure, Reason};
-use crate::github::{FetchError, Fetched};
+use crate::github::FetchError;
 
 pub(crate) async fn publish(
     ctx: &Context,
@@ -60,7 +61,7 @@ impl Publish<'_> {
             ctx.storage.verified(&target.location, &encryption(target));
             let bytes_changed = self.bytes_changed(&published.content).await;
             let replaced = replaced(self.object.version(), &published.content.digest, bytes_changed);
-            return Ok(Outcome { published, replaced, moved: None });
+            return Ok(Outcome { published, replaced });
         }
         self.bucket_is_back().await?;
         record(self.object, &target.location).await?;
@@ -68,15 +69,19 @@ impl Publish<'_> {
         let permit = staging.fetch().await;
         // Checked again: during the wait, the store may have rejected another PUT.
         let _attempt = ctx.may_store(target)?;
-        let fetched = fetch(ctx, self.object.version(), target, &permit).await?;
-        let result = self.store_fetched(fetched, permit).await;
+        let (fetched, raw) = fetch(ctx, self.object.version(), target, &permit).await?;
+        if let Some(to) = &fetched.moved_to {
+            report::moved(ctx, self.object.version(), &target.source_url(), to);
+        }
+        let result = self.store_fetched(&fetched.tag, raw, permit).await;
         result.map_err(|ended| ended.with(|not| not.fetched = true))
     }
 
     /// Normalises, compares and stores what was fetched.
     async fn store_fetched(
         &mut self,
-        (fetched, raw): (Fetched, NamedTempFile),
+        tag: &str,
+        raw: NamedTempFile,
         permit: FetchPermit,
     ) -> Result<Outcome, Ended> {
         let Self { ctx, target, lost, .. } = *self;
@@ -97,22 +102,14 @@ impl Publish<'_> {
         }
         let source = Source {
             url: target.source_url(),
-            ref_: format!("refs/tags/{}", fetched.tag),
+            ref_: format!("refs/tags/{tag}"),
             commit: made.commit.clone(),
         };
         let replaced = replaced(version, &content.digest, bytes_changed);
-        let moved = fetched.moved_to.map(|to| Moved { from: source.url.clone(), to });
-        let mut store = Store {
-            ctx,
-            object: self.object,
-            target,
-            made: &made,
-            content: &content,
-            source: &source,
-            moved: moved.as_ref(),
-        };
+        let object = &mut *self.object;
+        let mut store = Store { ctx, object, target, made: &made, content: &content, source: &source };
         let published = store.store(&self.existing).await?;
-        Ok(Outcome { published, replaced, moved })
+        Ok(Outcome { published, replaced })
     }
 
     /// Checks the bucket first if the last attempt did not find it, which saves useless downloads.

@@ -46,8 +46,7 @@ struct Recalled {
 
 /// The account that a Version's fetch counts for.
 pub(crate) fn account(version: &VersionState, target: &Target) -> Account {
-    let config = &target.config;
-    let secret = config.authenticated().then(|| (version.namespace(), config.secret_name()));
+    let secret = target.config.secret().map(|name| (version.namespace(), name));
     hash_of((target.repository.host(), secret))
 }
 

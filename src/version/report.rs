@@ -5,14 +5,13 @@ use jiff::Timestamp;
 use super::client::VersionClient;
 use super::context::Context;
 use super::effect::{Effect, Event};
-use super::outcome::{Moved, Outcome};
+use super::outcome::Outcome;
 use crate::api::VersionStatus;
 use crate::api::state::VersionState;
 use crate::api::target::Target;
 use crate::controller::failure::Reason;
 
 pub(super) fn published(
-    ctx: &Context,
     client: &VersionClient,
     before: &VersionState,
     target: &Target,
@@ -29,7 +28,6 @@ pub(super) fn published(
     if let Some(text) = &outcome.replaced {
         effect.events.push(Event::warning(Reason::ContentReplaced.as_str(), "Publish", text.clone()));
     }
-    effect.events.extend(outcome.moved.as_ref().and_then(|address| moved(ctx, before.namespace(), address)));
     effect
 }
 
@@ -47,15 +45,15 @@ fn stored_note(outcome: &Outcome, status: &VersionStatus) -> String {
     )
 }
 
-/// The Event about a repository that has moved: once per namespace, not once per version.
-pub(super) fn moved(ctx: &Context, namespace: &str, Moved { from, to }: &Moved) -> Option<Event> {
-    ctx.moves.is_new(namespace, from, to).then(|| {
+/// Sends the Event about a repository that has moved: once per namespace, not once per version.
+pub(super) fn moved(ctx: &Context, version: &VersionState, from: &str, to: &str) {
+    if ctx.moves.is_new(version.namespace(), from, to) {
         let text = format!(
             "The repository {from} has moved to {to}; change repoUrl. GitHub redirects the old name only until \
              another owner takes it, whose content would then be published."
         );
-        Event::warning("RepositoryMoved", "Publish", text)
-    })
+        Event::warning("RepositoryMoved", "Publish", text).send(&ctx.events, version);
+    }
 }
 
 /// After the object was found as wanted, with an Event if that ends a failure.

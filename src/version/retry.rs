@@ -30,7 +30,6 @@ pub struct Attempt {
     /// The last failure in the row that was about the tag or its content, and its first time, which an outage in between does
     /// not change.
     pub content: Option<(Reason, Timestamp)>,
-    /// When it was made.
     pub at: Instant,
     /// When the pause after it ends.
     pub ends: Instant,
@@ -67,7 +66,6 @@ pub struct Retry {
     pub attempt: Option<Attempt>,
     /// When this process last verified the object in the bucket.
     pub verified: Option<Instant>,
-    /// The recent forced syncs.
     pub forces: ForceThrottle,
     /// The resourceVersion that the last reconcile left behind, and when.
     pub left: Option<(String, Instant)>,
@@ -92,7 +90,6 @@ impl Restarts {
     /// How many are repeated at once.
     const FREE: u32 = 3;
 
-    /// Counts one more.
     pub fn count(&mut self, now: Instant) {
         self.count = self.count.saturating_add(1);
         let beyond = self.count.saturating_sub(Self::FREE);

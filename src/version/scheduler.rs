@@ -6,6 +6,9 @@
 //! permits beside the others, so that a release of another repository is not behind all of them. Most of these, but not all, may
 //! be of one queue, such as the Versions of one Module: so a release of another Module of that repository is not behind them.
 //! A store that fails counts as a failure of the repository for Versions in that store.
+//!
+//! A namespace or a store whose requests hang, such as a namespace with a slow webhook, has only a part of the permits to prepare
+//! fetches.
 
 mod repository;
 mod silent_hosts;
@@ -23,7 +26,7 @@ use self::silent_hosts::{SilentHosts, Turn};
 use self::transfer::Transfer;
 pub(super) use self::transfer::{LEAST_BYTES, PATIENCE};
 use crate::controller::bulkhead::{Bulkhead, BulkheadPermit};
-use crate::domain::Mutex;
+use crate::domain::{Mutex, hash_of};
 
 /// Repositories that are remembered; above this number, only those in use. Specs choose repositories.
 const REMEMBERED: usize = 1024;
@@ -36,7 +39,8 @@ type Source<'a> = (&'a str, u64);
 /// Permits for `--max-fetches` downloads at once.
 pub struct FetchScheduler {
     fetches: Arc<Semaphore>,
-    staging: Bulkhead,
+    /// From the narrowest limit to the widest: for a namespace in one store, a namespace, a store, and all.
+    staging: [Bulkhead; 4],
     failing: Arc<Semaphore>,
     /// As `failing`, for those that already have a staging permit. A semaphore of its own, since holders of `failing` wait for
     /// staging permits.
@@ -55,7 +59,7 @@ pub struct StagingPermit {
     repository: String,
     store: u64,
     /// With the repository's `Bulkhead`, by which the repository is known to be in use.
-    _held: (Arc<Bulkhead>, BulkheadPermit, Option<OwnedSemaphorePermit>, BulkheadPermit),
+    _held: (Arc<Bulkhead>, BulkheadPermit, Option<OwnedSemaphorePermit>, Vec<BulkheadPermit>),
 }
 
 /// The permit to download and store one archive.
@@ -74,9 +78,10 @@ impl FetchScheduler {
         let max = max.max(1);
         Arc::new(Self {
             fetches: Arc::new(Semaphore::new(max)),
-            // Twice the number of transfers for one store: while some Versions transfer, as many others read their object and
-            // write their status. If one store hangs, as many permits as there are transfers remain for the others.
-            staging: Bulkhead::new(max * 3, max * 2),
+            // Twice the number of transfers for a namespace in one store: while some Versions transfer, as many others read their
+            // object and write their status. If the requests of one namespace or of one store hang, as many permits as there are
+            // transfers remain for the others.
+            staging: [2, 3, 3, 4].map(|times| Bulkhead::new(Semaphore::MAX_PERMITS, max * times)),
             failing: Arc::new(Semaphore::new(max.div_ceil(2))),
             failing_fetches: Arc::new(Semaphore::new(max.div_ceil(2))),
             repositories: Mutex::default(),
@@ -88,7 +93,14 @@ impl FetchScheduler {
 
     /// Waits for a staging permit of a Version of `repository` whose object is in `store`. Versions of one `queue` are admitted in
     /// the order in which they come.
-    pub async fn acquire(self: &Arc<Self>, queue: u64, repository: &str, store: u64) -> StagingPermit {
+    pub async fn acquire(
+        self: &Arc<Self>,
+        namespace: u64,
+        queue: u64,
+        repository: &str,
+        store: u64,
+    ) -> StagingPermit {
+        let tenants = &[hash_of((namespace, store)), namespace, store, 0];
         let admission = self.repository(repository, |found| Arc::clone(&found.admission));
         let admitted = admission.acquire(queue).await;
         loop {
@@ -108,9 +120,10 @@ impl FetchScheduler {
                     (permit, is_failing)
                 }
             };
-            let (turn, staging) = (Turn::Store(store), || self.staging_permit(repository, store, is_failing));
+            let staging = || self.staging_permit(repository, tenants, is_failing);
+            let (source, turn) = ((repository, store), Turn::Staging(0, tenants[0]));
             if let Some(staging) =
-                self.beside_others((repository, store), turn, limit.is_some(), is_failing, staging).await
+                self.beside_others(source, turn, limit.is_some(), is_failing, staging).await
             {
                 let (scheduler, repository) = (Arc::clone(self), repository.to_owned());
                 let held = (admission, admitted, limit, staging);
@@ -132,10 +145,24 @@ impl FetchScheduler {
         }
     }
 
-    async fn staging_permit(&self, repository: &str, store: u64, is_failing: bool) -> BulkheadPermit {
-        let own = self.staging.acquire_own(store).await;
-        let _turn = if is_failing { None } else { self.silent_hosts.turn(repository, Turn::Staging).await };
-        [own, self.staging.acquire_shared().await]
+    /// Waits for a permit of each limit. The narrow ones come first: a wait for one delays no other namespace or store.
+    async fn staging_permit(
+        &self,
+        repository: &str,
+        tenants: &[u64; 4],
+        is_failing: bool,
+    ) -> Vec<BulkheadPermit> {
+        let mut held = Vec::with_capacity(tenants.len());
+        for (limit, (permits, &tenant)) in self.staging.iter().zip(tenants).enumerate() {
+            // The caller has the turn for the first one.
+            let _turn = if limit == 0 || is_failing {
+                None
+            } else {
+                self.silent_hosts.turn(repository, Turn::Staging(limit, tenant)).await
+            };
+            held.push(permits.acquire(tenant).await);
+        }
+        held
     }
 
     /// Waits for a permit that all repositories share. `None` if the repository or its host failed meanwhile, so that its narrower

@@ -13,33 +13,41 @@ const MAX_TRIALS: usize = 1024;
 /// Namespace and name of a Secret, and the repository, if the trial is about access to it.
 type Trial = (String, String, Option<String>);
 
-/// The trials that were made, and whether GitHub has accepted the Secret, or has given it access to the repository.
+#[derive(Debug)]
+enum State {
+    /// The Version with this UID makes it, and has no answer of GitHub yet.
+    Open(Box<str>),
+    /// Whether GitHub has accepted the Secret, or has given it access to the repository.
+    Answered(bool),
+}
+
+/// The trials that were made.
 #[derive(Debug, Default)]
-pub struct SecretTrials(Mutex<HashMap<Trial, bool>>);
+pub struct SecretTrials(Mutex<HashMap<Trial, State>>);
 
 impl SecretTrials {
-    /// Whether a Version may try the Secret now: the first caller may, and all once it has worked. `repository`: if GitHub accepted
-    /// the Secret before, but gave it no access.
-    pub fn may_try(&self, namespace: &str, name: &str, repository: Option<&str>) -> bool {
+    /// Whether the Version `uid` may try the Secret now: the first caller may, and all once it has worked. `repository`: if
+    /// GitHub accepted the Secret before, but gave it no access.
+    pub fn may_try(&self, uid: &str, namespace: &str, name: &str, repository: Option<&str>) -> bool {
         let mut all = self.0.lock();
         if all.len() >= MAX_TRIALS {
             all.clear();
         }
         match all.entry(trial(namespace, name, repository)) {
-            Entry::Occupied(works) => *works.get(),
+            Entry::Occupied(known) => matches!(known.get(), State::Answered(true)),
             Entry::Vacant(first) => {
-                first.insert(false);
+                first.insert(State::Open(uid.into()));
                 true
             }
         }
     }
 
-    /// Forgets the trials of an attempt that has shown nothing, or that the Secret does not work: another Version may try.
-    pub fn take_back(&self, namespace: &str, name: &str, repository: &str) {
+    /// Forgets the trials of the Version `uid` that have shown nothing: another Version may try.
+    pub fn take_back(&self, uid: &str, namespace: &str, name: &str, repository: &str) {
         let mut all = self.0.lock();
         for repository in [None, Some(repository)] {
             let trial = trial(namespace, name, repository);
-            if all.get(&trial) == Some(&false) {
+            if matches!(all.get(&trial), Some(State::Open(by)) if **by == *uid) {
                 all.remove(&trial);
             }
         }
@@ -57,7 +65,7 @@ impl SecretTrials {
         for (repository, works) in [(None, is_accepted), (Some(repository), has_access)] {
             // A Secret that no stalled Version waits for is not recorded.
             if let Some(last) = all.get_mut(&trial(namespace, name, repository)) {
-                *last = works;
+                *last = State::Answered(works);
             }
         }
     }
@@ -84,7 +92,8 @@ mod tests {
     #[test]
     fn one_version_tries_a_secret_and_the_others_follow_only_if_it_works() {
         let trials = SecretTrials::default();
-        let tries = |namespace: &str| (0..100).filter(|_| trials.may_try(namespace, "app", None)).count();
+        let tries =
+            |namespace: &str| (0..100).filter(|_| trials.may_try("a", namespace, "app", None)).count();
         assert_eq!((tries("acme"), tries("beta")), (1, 1));
         trials.record("acme", "app", NET, Some(&refused()));
         assert_eq!(tries("acme"), 0);
@@ -105,7 +114,8 @@ mod tests {
     #[test]
     fn access_is_tried_once_for_each_repository() {
         let trials = SecretTrials::default();
-        let tries = |repository| (0..100).filter(|_| trials.may_try("acme", "app", Some(repository))).count();
+        let may_try = |repository| trials.may_try("a", "acme", "app", Some(repository));
+        let tries = |repository| (0..100).filter(|_| may_try(repository)).count();
         assert_eq!((tries(NET), tries("another")), (1, 1));
         trials.record("acme", "app", NET, Some(&invisible()));
         trials.record("acme", "app", "another", None);
@@ -116,14 +126,18 @@ mod tests {
     fn a_trial_that_has_shown_nothing_is_left_to_another_version() {
         let trials = SecretTrials::default();
         for repository in [None, Some(NET)] {
-            let tries = || (0..100).filter(|_| trials.may_try("acme", "app", repository)).count();
+            let tries = || (0..100).filter(|_| trials.may_try("a", "acme", "app", repository)).count();
             assert_eq!((tries(), tries()), (1, 0));
-            trials.take_back("beta", "app", NET);
-            assert_eq!(tries(), 0);
-            trials.take_back("acme", "app", NET);
+            trials.take_back("a", "beta", "app", NET);
+            trials.take_back("b", "acme", "app", NET);
+            assert_eq!(tries(), 0, "neither another Secret's nor another Version's");
+            trials.take_back("a", "acme", "app", NET);
             assert_eq!((tries(), tries()), (1, 0));
+            trials.record("acme", "app", NET, Some(&refused()));
+            trials.take_back("a", "acme", "app", NET);
+            assert_eq!(tries(), 0, "GitHub has answered");
             trials.record("acme", "app", NET, None);
-            trials.take_back("acme", "app", NET);
+            trials.take_back("a", "acme", "app", NET);
             assert_eq!(tries(), 100, "it works");
         }
     }
@@ -134,7 +148,7 @@ mod tests {
         trials.record("acme", "healthy", NET, None);
         assert_eq!(trials.0.lock().len(), 0);
         for number in 0..MAX_TRIALS * 3 {
-            trials.may_try("acme", &number.to_string(), None);
+            trials.may_try("a", "acme", &number.to_string(), None);
         }
         assert!(trials.0.lock().len() <= MAX_TRIALS);
     }

@@ -94,10 +94,8 @@ impl Snapshot {
         let mut after = if left_behind(&self.version, location).is_empty() {
             self.with(&Outcome::Ready, Reason::Synced, &stored(Some(location)), now)
         } else {
-            let message = format!(
-                "{} The objects that the move left behind are not deleted yet.",
-                stored(Some(location))
-            );
+            let message =
+                format!("{} The objects at old locations are not deleted yet.", stored(Some(location)));
             self.with(&Outcome::Working, Reason::Publishing, &message, now)
         };
         after.synced = Some(true);
@@ -212,8 +210,7 @@ impl Snapshot {
 
     /// All objects of a Version that is being deleted are gone, and another client's finalizer keeps it.
     pub(crate) fn held(&self, now: Timestamp) -> VersionStatus {
-        let message =
-            "Its objects are deleted. The Version stays until the finalizers of other clients are removed.";
+        let message = "The objects of this Version are deleted. The Version stays until other clients remove their finalizers.";
         let mut after = self.with(&Outcome::Working, Reason::Progressing, message, now);
         after.synced = Some(false);
         after.objects.clear();

@@ -9,16 +9,15 @@ use super::compare::{PutKind, changed_back};
 use super::content::Content;
 use super::context::{Context, classified};
 use super::existing::{Existing, archive_of, look, user_request};
-use super::outcome::{Ended, Moved, NotPublished, Published};
-use super::report;
+use super::outcome::{Ended, NotPublished, Published, Unwanted};
 use super::warnings;
 use crate::api::target::Target;
 use crate::api::version::Source;
 use crate::archive::{self, Normalised};
 use crate::controller::failure::{Failure, Reason};
 use crate::controller::owners::Fate;
+use crate::domain::ObjectLocation;
 use crate::domain::object_key::fresh_file_name;
-use crate::domain::{Mutex, ObjectLocation};
 use crate::storage::{Body, Cause, Found, Ownership, PutOutcome, Upload};
 
 /// Records a location in the status before anything is stored there, so that no crash orphans an object. This precedes the
@@ -34,7 +33,7 @@ pub(super) async fn record(object: &mut VersionClient, location: &ObjectLocation
 /// Locations that are tried. A fresh one is free unless the store misbehaves.
 const MAX_LOCATIONS: usize = 3;
 
-/// An archive that is to be stored for a target, and what Events report about it.
+/// An archive that is to be stored for a target.
 pub(super) struct Store<'a> {
     pub ctx: &'a Context,
     pub object: &'a mut VersionClient,
@@ -42,8 +41,6 @@ pub(super) struct Store<'a> {
     pub made: &'a Normalised,
     pub content: &'a Content,
     pub source: &'a Source,
-    /// The new address of a repository that has moved.
-    pub moved: Option<&'a Moved>,
 }
 
 impl Store<'_> {
@@ -84,13 +81,14 @@ impl Store<'_> {
             if self.put(&location, kind).await? {
                 self.warn();
                 let found = self.verify(&location).await?;
-                let stored_at = found.stored_at.and_then(|at| Timestamp::from_second(at).ok());
-                return Ok(Published { location, stored_at, ..published });
+                return Ok(Published { location, stored_at: found.stored_at, ..published });
             }
             kind = PutKind::FreshKey;
         }
-        let message =
-            format!("S3 has other content at each of {MAX_LOCATIONS} new keys; the last one is {location}.");
+        let message = format!(
+            "S3 reports other content at each of {MAX_LOCATIONS} new keys, the last one {location}: check which gateway is in \
+             front of the store, and what else writes there."
+        );
         Err(Failure::new(Reason::StorageUnavailable, message).into())
     }
 
@@ -124,10 +122,9 @@ impl Store<'_> {
     /// Sends the Events about an archive as soon as it is, or may be, stored: if the attempt fails later, the next one finds the
     /// object, and has no report about the archive.
     fn warn(&self) {
-        let version = self.object.version();
-        let moved = self.moved.and_then(|moved| report::moved(self.ctx, version.namespace(), moved));
-        let events = warnings::of_archive(&self.made.report).into_iter().chain(moved);
-        events.for_each(|event| event.send(&self.ctx.events, version));
+        for event in warnings::of_archive(&self.made.report) {
+            event.send(&self.ctx.events, self.object.version());
+        }
     }
 
     /// Sends the PUT. Returns false if the location contains other content of this Version, which is not replaced.
@@ -144,19 +141,8 @@ impl Store<'_> {
             create_only: kind == PutKind::Create,
         };
         let sending = self.object.progress.sending().await;
-        let ended = Mutex::<Option<Ended>>::default();
-        let still_wanted = || {
-            async {
-                let end = match self.object.still(PutBasis::of).await {
-                    Ok(true) => return true,
-                    Ok(false) => Ended::Outdated,
-                    Err(error) => error.into(),
-                };
-                *ended.lock() = Some(end);
-                false
-            }
-            .boxed()
-        };
+        let unwanted = Unwanted::default();
+        let still_wanted = || unwanted.check(self.object.still(PutBasis::of)).boxed();
         let result = ctx.put(location, &upload, &still_wanted).await;
         drop(sending);
         let outcome = result.map_err(|error| {
@@ -164,8 +150,7 @@ impl Store<'_> {
             if matches!(error.cause, Cause::Network { .. } | Cause::Unavailable { .. }) {
                 self.warn();
             }
-            let ended = ended.lock().take();
-            ended.unwrap_or_else(|| classified(error).into())
+            unwanted.or(classified(error))
         })?;
         if outcome == PutOutcome::Stored {
             ctx.metrics.stored_bytes.inc_by(content.size);

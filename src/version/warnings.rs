@@ -3,6 +3,7 @@
 use super::effect::Event;
 use crate::archive::{Listed, Report};
 use crate::controller::failure::Reason;
+use crate::domain::text::{and_more, counted};
 
 /// The most bytes of listed names: an Event's note has at most 1,000.
 const LISTED_BYTES: usize = 500;
@@ -35,13 +36,13 @@ pub(crate) fn of_archive(report: &Report) -> Vec<Event> {
         );
     }
     if let Some(first) = submodules.first.first() {
-        let what = counted(submodules.total, "submodule is", "submodules are");
+        let what = counted(submodules.total, "git submodule is", "git submodules are");
         add(
             Reason::SubmodulesEmpty,
             format!(
-                "{what} empty in the stored archive, as in all archives from GitHub: the first is {first}. A module \
-                 that calls what is in there cannot be installed: copy it into the repository, or call it by its own \
-                 source."
+                "{what} empty in the stored archive, as in all archives from GitHub: the first is {first}. If \
+                 the module uses files of a git submodule, it cannot be installed: copy them into the repository, or call \
+                 that repository by its own source."
             ),
         );
     }
@@ -59,28 +60,10 @@ pub(crate) fn of_archive(report: &Report) -> Vec<Event> {
     events
 }
 
-fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
-}
-
 /// The first few items, as far as there is room, and the number of the others.
 fn list<T>(all: &Listed<T>, show: impl Fn(&T) -> String) -> String {
-    let mut text = String::new();
-    let mut shown = 0;
-    for item in all.first.iter().take(LISTED).map(show) {
-        if shown > 0 && text.len() + item.len() > LISTED_BYTES {
-            break;
-        }
-        if shown > 0 {
-            text.push_str(", ");
-        }
-        text.push_str(&item);
-        shown += 1;
-    }
-    match all.total.saturating_sub(shown) {
-        0 => text,
-        more => format!("{text} and {more} more"),
-    }
+    let names: Vec<String> = all.first.iter().take(LISTED).map(show).collect();
+    and_more(&names, LISTED_BYTES, all.total)
 }
 
 #[cfg(test)]
@@ -90,7 +73,7 @@ mod tests {
 
     fn names(count: usize, len: usize) -> Listed<String> {
         let first = (0..count.min(20)).map(|i| format!("{i:0>len$}")).collect();
-        Listed { first, total: count as u64 }
+        Listed { first, total: count }
     }
 
     #[test]
@@ -115,7 +98,7 @@ mod tests {
                 "7 files are ",
                 "or a drive letter at its start): 0, 1, 2, 3, 4 and 2 more.",
             ),
-            (Reason::SubmodulesEmpty, "1 submodule is ", "the first is 0."),
+            (Reason::SubmodulesEmpty, "1 git submodule is ", "the first is 0."),
             (Reason::LfsPointers, "46 files are ", "the first is 0."),
         ];
         assert_eq!(notes.len(), expected.len());

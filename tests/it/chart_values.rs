@@ -196,11 +196,11 @@ fn values_that_contradict_each_other_are_refused() {
         (json!({"extraArgs": ["--lease-name=opendepot"]}), "the value fullnameOverride names it"),
         (
             json!({"extraArgs": ["--lease-namespace=tools"]}),
-            "extraArgs: remove --lease-namespace=tools: the operator may use the Lease of the release only",
+            "extraArgs: remove --lease-namespace=tools: the operator has permission only for the Lease of the release",
         ),
         (
             json!({"extraEnv": [{"name": "OPENDEPOT_LEASE_NAME", "value": "a"}]}),
-            "extraEnv: remove OPENDEPOT_LEASE_NAME: the operator may use",
+            "extraEnv: remove OPENDEPOT_LEASE_NAME: the operator has permission",
         ),
         (
             json!({"extraEnv": [{"name": "OPENDEPOT_LEASE_NAMESPACE", "value": "a"}]}),
@@ -275,7 +275,7 @@ fn kinds_that_the_cluster_does_not_know_are_left_out_unless_forced() {
     let install =
         ["install", "opendepot", "deploy/helm/opendepot", "-n", SYSTEM, "--dry-run=client", "-f", "-"];
     let notes = |values: &Value| helm("/dev/null".as_ref(), &install, values).stdout;
-    assert!(notes(&values).contains(&format!("does not know these kinds: {}.\n", OPTIONAL_KINDS.join(", "))));
+    assert!(notes(&values).contains(&format!("does not have these kinds: {}.\n", OPTIONAL_KINDS.join(", "))));
     values["skipMissingKinds"] = json!(false);
     assert!(notes(&values).contains("helm test opendepot") && !notes(&values).contains("Left out"));
     assert_eq!(kinds(&values), [2, 1, 1]);

@@ -234,17 +234,26 @@ impl Inventory {
     }
 }
 
+/// Fields of the original that the status of a Module keeps.
+fn module_status() -> Value {
+    json!({"moduleVersionRefs": {"1.3.0": {"name": "network-1-3-0", "synced": true}}, "fileName": "b.zip"})
+}
+
 /// What the original has made for one Module: two Versions as different releases of it write them, and what is not that
 /// Module's: a provider's, another kind's, one without an owner.
 async fn of_the_original(world: &World) -> Inventory {
     let mut module_object = module(world);
     module_object["spec"]["versions"] = json!([{"version": "v1.2.3"}, {"version": "1.3.0"}]);
     world.apply(&module_object);
+    let api = opendepot::controller::client::objects::<opendepot::api::Module>(&world.client, &world.name);
+    let status = Patch::Merge(json!({"status": module_status()}));
+    api.patch_status("net", &PatchParams::default(), &status).await.unwrap();
     let module_object = world.get_module("net").await.unwrap();
     let stored = |name: &str| {
         json!({
             "synced": true, "syncStatus": "Successfully synced version", "checksum": format!("sum of {name}"),
             "archiveSizeBytes": 7, "sourceScan": {"scannedAt": "2026-05-03T02:11:00Z", "findings": []},
+            "binaryScan": {"findings": []},
             "readmeConfigMapRef": {"name": "readme", "key": "README.md"}, "shaSums": "sums",
         })
     };
@@ -289,6 +298,7 @@ async fn installed_over_the_original_nothing_of_its_own_is_changed_until_a_user_
     let module = world.module_ready("net").await;
     assert_eq!(module["metadata"]["uid"], module_before["metadata"]["uid"]);
     assert!(holds(&module["spec"], &module_before["spec"]), "{:#}", module["spec"]);
+    assert!(holds(&module["status"], &module_status()), "{:#}", module["status"]);
     for name in ["net-1.2.3", "net-1.3.0"] {
         world.version_ready(name).await;
     }

@@ -86,7 +86,10 @@ async fn both_clients_install_as_the_page_says_and_print_its_errors() {
         client.configure(&module).unwrap();
         // Before the helper is set up.
         let refused = error(&client);
-        assert!(refused.contains("token required: set TF_TOKEN_ and the host's name"), "{name}: {refused}");
+        assert!(
+            refused.contains("token required: set TF_TOKEN_HOST, such as TF_TOKEN_registry_acme_io"),
+            "{name}: {refused}"
+        );
         let client = client
             .env("HOME", home.path())
             .env("TF_CLI_CONFIG_FILE", settings.as_os_str())
@@ -97,7 +100,7 @@ async fn both_clients_install_as_the_page_says_and_print_its_errors() {
         for (from, to, message) in [
             ("~> 21.0", "~> 99.0", "Unresolvable module version constraint"),
             ("/terraform-aws-eks/", "/nothing/", "Module not found"),
-            (&*world.name, "kube-system", "403 Forbidden: no right to download this module"),
+            (&*world.name, "kube-system", "403 Forbidden: no permission to download this module"),
         ] {
             client.configure(&module.replace(from, to)).unwrap();
             // While the API server is slow, the registry says that, and the client has to be run again.

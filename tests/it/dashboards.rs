@@ -12,14 +12,7 @@ use crate::support::root;
 /// Ten minutes of samples, four a minute, as two jobs would be scraped: what counts grows, the rest stays.
 fn history() -> String {
     let mut text = String::new();
-    let operator = of_operator();
-    // Both serve the metrics of their process; what gives those of the registry leaves them out.
-    let process: String = operator
-        .lines()
-        .filter(|line| line.starts_with("process_"))
-        .fold(String::new(), |text, line| text + line + "\n");
-    let registry = of_registry() + &process;
-    for (job, metrics) in [("opendepot", operator), ("opendepot-registry", registry)] {
+    for (job, metrics) in [("opendepot", of_operator()), ("opendepot-registry", of_registry())] {
         let up = "up 1".to_owned();
         let samples = metrics.lines().filter(|line| !line.starts_with('#')).map(str::to_owned);
         for sample in samples.chain([up]) {

@@ -64,7 +64,7 @@ async fn the_signature_of_an_app_follows_no_redirect_of_the_token_request() {
         assert!(asked.iter().all(|r| r.credential == Credential::Jwt && r.host == "api.github.com"));
         let last = asked.last().unwrap();
         assert_eq!((last.status, &*last.body), (Some(201), r#"{"permissions":{"contents":"read"}}"#));
-        assert_eq!(last.version, Version::HTTP_2);
+        assert_eq!(last.version, Version::HTTP_11);
     }
     world.nothing_told(&operator, &[]);
 }
@@ -324,7 +324,7 @@ async fn each_edition_of_github_is_asked_at_its_own_addresses() {
 }
 
 #[tokio::test]
-async fn annotated_tags_narrowed_tokens_and_streams_that_are_reset() {
+async fn annotated_tags_narrowed_tokens_and_downloads_that_end_early() {
     let world = World::new("tags").await;
     let github = &world.bed.github;
     let repository = github.repository(&world.repository("tags")).unwrap();
@@ -367,7 +367,7 @@ async fn annotated_tags_narrowed_tokens_and_streams_that_are_reset() {
     let version = world.version_ready("reset").await;
     assert_eq!(condition(&version, "Ready")["reason"], "Synced");
     let codeload = github.requests_where(|r| r.repository.as_ref().is_some_and(|n| n.contains(&world.name)));
-    assert!(codeload.iter().all(|r| r.version == Version::HTTP_2), "as github.com is spoken to");
+    assert!(codeload.iter().all(|r| r.version == Version::HTTP_11), "although HTTP/2 is offered");
     world.nothing_told(&operator, &[]);
 }
 

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use opendepot::controller::failure::Reason;
+
 use crate::support::root;
 
 /// The layers from the lowest to the highest. Modules of one layer do not import each other, except where [`SIDEWAYS`] says so.
@@ -60,6 +62,23 @@ fn no_field_of_a_log_line_has_the_name_of_another() {
         wrong.extend(names.filter(|name| TAKEN.contains(name)).map(|name| format!("{file}: {name}")));
     }
     assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn each_reason_occurs_outside_of_its_table() {
+    let sources = sources();
+    let is_in = |text: &str, path: &str| {
+        let ends = |(at, _): (usize, &str)| !text[at + path.len()..].starts_with(char::is_alphanumeric);
+        text.match_indices(path).any(ends)
+    };
+    let occurs = |reason: &Reason| {
+        sources.iter().any(|(file, text)| {
+            let is_own = file == "controller::failure::reason" && is_in(text, &format!("Self::{reason}"));
+            is_own || is_in(text, &format!("Reason::{reason}"))
+        })
+    };
+    let unused: Vec<&Reason> = Reason::ALL.iter().filter(|reason| !occurs(reason)).collect();
+    assert!(unused.is_empty(), "documented, and never the reason of anything: {unused:?}");
 }
 
 #[test]

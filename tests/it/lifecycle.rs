@@ -216,7 +216,10 @@ async fn a_module_that_is_deleted_and_made_again_reports_what_holds_its_name() {
     let waits = world.module_when("mod", denied).await;
     assert_eq!(condition(&waits, "Stalled")["status"], "False", "{}", condition(&waits, "Ready"));
     let message = condition(&waits, "Ready")["message"].as_str().unwrap();
-    assert!(message.contains("Version mod-1.0.0, which has a wanted name, cannot be deleted"), "{message}");
+    assert!(
+        message.contains("The name mod-1.0.0 is in use by a Version that cannot be deleted"),
+        "{message}"
+    );
     world.bed.s3.clear_faults(&world.name);
     let uid = |v: &Value| v["metadata"]["uid"].clone();
     world.version_when("mod-1.0.0", |v| uid(v) != uid(&first)).await;

@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 use opendepot::controller::failure::Reason;
 use opendepot::domain::Address;
 use opendepot::observe::metrics::Metrics;
-use opendepot::registry::metrics::{Endpoint, RegistryMetrics};
+use opendepot::registry::metrics::RegistryMetrics;
 use opendepot_testbed::operator::Operator;
 use opendepot_testbed::port::free_port;
 use opendepot_testbed::process::{Folder, Process, Spec};
 use opendepot_testbed::servers::{Server, binaries};
-use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -39,7 +38,7 @@ pub(crate) const DASHBOARDS: [&str; 2] =
 /// The metrics of a registry that has served something.
 pub(crate) fn of_registry() -> String {
     let metrics = RegistryMetrics::default();
-    metrics.answered(Endpoint::Versions, 200, Duration::from_millis(1));
+    metrics.answered("versions", 200, Duration::from_millis(1));
     metrics.downloaded("terraform");
     metrics.module_downloaded(&Address {
         namespace: "platform".into(),
@@ -49,11 +48,7 @@ pub(crate) fn of_registry() -> String {
     metrics.identified("kubernetes", "accepted");
     metrics.reviewed("token", "accepted");
     metrics.sample(&[("served", 1)].into(), Duration::ZERO, true, |_| true);
-    let mut registry = Registry::with_prefix("opendepot_registry");
-    metrics.register(&mut registry);
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-    text
+    metrics.text().unwrap()
 }
 
 /// The metrics of an operator that has worked: one with labels shows only once it has a value.

@@ -104,10 +104,10 @@ async fn what_a_module_cannot_have_is_left_out_and_said_once() {
                 "5 symbolic links are",
                 "CLAUDE.md -> AGENTS.md (points to nothing)",
                 r"docs/main.tf -> ../none.tf\n (points to an impossible file name)",
-                "vpc -> vendor/vpc (points into a submodule",
+                "vpc -> vendor/vpc (points into a git submodule",
             ],
         ),
-        ("SubmodulesEmpty", &["1 submodule is", "vendor/vpc"]),
+        ("SubmodulesEmpty", &["1 git submodule is", "vendor/vpc"]),
         ("LfsPointers", &["2 files are", "the first is bin/tool"]),
     ];
     let mut digests = Vec::new();

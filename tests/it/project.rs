@@ -94,6 +94,24 @@ fn a_release_is_refused_unless_tag_code_and_changelog_agree() {
 }
 
 #[test]
+fn a_release_with_a_binary_of_more_than_30_mb_is_refused() {
+    let binary = tempfile::NamedTempFile::new().unwrap();
+    for (bytes, is_accepted) in [(30_000_000, true), (30_000_001, false)] {
+        binary.as_file().set_len(bytes).unwrap();
+        let output = Command::new(root().join(".ci/binary-size")).arg(binary.path()).output().unwrap();
+        assert_eq!(output.status.success(), is_accepted, "{bytes}: {output:?}");
+    }
+    let workflow: Value = serde_yaml::from_str(&read(".github/workflows/release.yaml")).unwrap();
+    let steps = workflow["jobs"]["binaries"]["steps"].as_array().unwrap();
+    let is_checked = |step: &Value| {
+        let script = step["run"].as_str().unwrap_or_default();
+        script.lines().any(|line| line == ".ci/binary-size target/release/opendepot")
+    };
+    assert!(steps.iter().any(is_checked), "{steps:#?}");
+    assert!(read("hack/image").contains("|| .ci/binary-size \"$root/opendepot\"\n"));
+}
+
+#[test]
 fn what_names_a_version_names_this_one() {
     let action = format!("uses: opendepot/opendepot/.github/actions/publish@v{VERSION}\n");
     assert!(read("examples/workflows/publish-with-action.yaml").contains(&action), "{action}");

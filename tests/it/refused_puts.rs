@@ -219,7 +219,7 @@ async fn objects_that_a_store_shows_late_are_published_one_after_the_other() {
     for name in ["late-0", "late-1", "late-2"] {
         s3.inject(unseen(name));
         publish(name);
-        let words = ["after storing it, S3 reports no object", "this is retried"];
+        let words = ["S3 accepted the object, but then reports no object", "this is retried"];
         world.failed(name, "ChecksumMismatch", Retried, &words).await;
         s3.clear_faults(&world.name);
         world.version_ready(name).await;

@@ -14,7 +14,7 @@ use crate::support::registry::archive;
 use crate::support::token_registry::{Registry, RegistryBuilder};
 use crate::support::{World, soon};
 
-const NO_TOKEN: &str = "token required: set TF_TOKEN_ and the host's name";
+const NO_TOKEN: &str = "token required: set TF_TOKEN_HOST, such as TF_TOKEN_registry_acme_io";
 
 fn versions(world: &World, name: &str) -> String {
     format!("/v1/modules/{}/{name}/aws/versions", world.name)
@@ -129,7 +129,7 @@ async fn rights_are_those_of_rbac_and_public_means_everybody() {
         })
         .await;
     }
-    let forbidden = "You may not download this module, or it does not exist: ask for the right to get modules/download in its namespace.";
+    let forbidden = "The module does not exist, or you have no permission to download it: ask for the permission to get modules/download in its namespace.";
     for (who, token, module, expected) in [
         ("bound in the namespace", Some(&all_token), "net", 200),
         ("resourceNames", Some(&one_token), "vpc", 200),
@@ -153,9 +153,22 @@ async fn rights_are_those_of_rbac_and_public_means_everybody() {
         }
     }
 
+    // Removed here and requested at the end: a permission counts for a minute.
+    let download = format!("/v1/modules/{}/vpc/aws/1.0.0/download", world.name);
+    assert_eq!(registry.get(&download, Some(&one_token)).await.status(), 204);
+    world.kubectl(&["delete", "rolebinding", "one"]);
+
     let statics = Statics { folder: tokens, ci, twice, hidden, next };
     bad_tokens_are_never_anonymous(&world, &registry, &statics).await;
     tokens_of_the_past(&world, &registry, &statics).await;
+    for path in [&download, &versions(&world, "vpc")] {
+        soon(|| async {
+            let status = registry.get(path, Some(&one_token)).await.status();
+            ensure!(status == 403, "{path} without the right: {status}");
+            Ok(())
+        })
+        .await;
+    }
     let log = registry.process.log();
     assert!(log.contains("first and second contain the same token"), "{log}");
     let statics = [&*statics.ci, &statics.next, &statics.twice];
@@ -191,7 +204,7 @@ async fn bad_tokens_are_never_anonymous(world: &World, registry: &Registry, stat
         ("in a hidden file", &*statics.hidden, "token is not known"),
         ("unknown", &static_token('z'), "token is not known"),
         ("short", "odt_short", "token has less than 32 random bytes"),
-        ("empty", "", "token is empty: give TF_TOKEN_ and the host's name a value"),
+        ("empty", "", "token is empty: TF_TOKEN_HOST is set without a value"),
         ("no token68", "a%20b", "token is malformed"),
         ("too long", &"a".repeat(16 * 1024 + 1), "token is longer than 16 KiB"),
     ] {

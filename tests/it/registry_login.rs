@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use crate::support::browser::{Browser, Page, access_token};
 use crate::support::registry::{Depot, archive};
-use crate::support::token_registry::{Registry, RegistryBuilder};
+use crate::support::registry_files::LINK_KEY;
+use crate::support::token_registry::{Registry, RegistryBuilder, shows_none_of};
 use crate::support::{World, soon};
 
 const SESSION: &str = "__Host-opendepot-session";
@@ -197,6 +198,7 @@ async fn a_person_signs_in_at_the_identity_provider() {
 #[tokio::test]
 async fn a_token_signs_in_and_slow_or_large_forms_do_not() {
     let world = World::new("login-form").await;
+    world.publish("net", &["1.0.0", "1.1.0"].map(|version| (version, archive(MAIN, 0)))).await;
     let registry = world.registry().await;
     let token = world.consumer(&registry, "ci");
     let base = format!("https://{}", registry.host);
@@ -220,6 +222,27 @@ async fn a_token_signs_in_and_slow_or_large_forms_do_not() {
     let answer =
         registry.client.post(format!("{base}/v1/modules/a/b/c/versions")).body("a=b").send().await.unwrap();
     assert_eq!(answer.status(), 400, "elsewhere a body is refused");
+
+    // Whatever the user opens, nothing shows what gives access.
+    let secrets = [&*token, &world.bed.s3.root().secret_key, LINK_KEY];
+    let module = format!("{base}/modules/{}/net/aws", world.name);
+    for (url, content) in [
+        (format!("{base}/"), "/net/aws"),
+        (module.clone(), "id=\"output_greeting\""),
+        (format!("{module}/1.0.0"), "id=\"output_greeting\""),
+        (format!("{module}/versions"), "1.1.0"),
+        (format!("{module}/compare/1.0.0...1.1.0"), "1.1.0"),
+        (format!("{base}/login"), "You are signed in"),
+    ] {
+        let page = soon(|| async {
+            let page = person.open(&url).await;
+            ensure!(page.status == 200 && page.text.contains(content), "{url}: {page:?}");
+            Ok(page)
+        })
+        .await;
+        shows_none_of(&url, &format!("{:?} {}", page.headers, page.text), &secrets);
+    }
+    registry.tells_none_of(&world, &secrets).await;
 }
 
 #[test]

@@ -221,9 +221,13 @@ async fn a_real_identity_provider_and_those_who_forge_its_tokens() {
     registry.tells_none_of(&world, &[&token, &elsewhere, &old, &fresh, &storm[0]]).await;
 }
 
-/// Issuers that share one server: the first part of the path is the issuer.
-fn played(key: &Arc<SigningKey>, repaired: &Arc<AtomicBool>) -> impl Fn(&Asked) -> Reply + use<> {
-    let (key, repaired) = (Arc::clone(key), Arc::clone(repaired));
+/// Issuers that share one server: the first part of the path is the issuer. `next`: the only key of `rotating`, once it has
+/// replaced `key`.
+fn played(
+    [key, next]: &[Arc<SigningKey>; 2],
+    repaired: &Arc<AtomicBool>,
+) -> impl Fn(&Asked) -> Reply + use<> {
+    let (key, next, repaired) = (Arc::clone(key), Arc::clone(next), Arc::clone(repaired));
     move |asked: &Asked| {
         let host = asked.headers["host"].to_str().unwrap();
         let issuer = asked.path.split('/').nth(1).unwrap_or_default();
@@ -234,6 +238,9 @@ fn played(key: &Arc<SigningKey>, repaired: &Arc<AtomicBool>) -> impl Fn(&Asked) 
             |padding: usize| Reply::json(&json!({"keys": [key.jwk()], "padding": "p".repeat(padding)}));
         let moved = |to: String| Reply { headers: vec![("location", to)], ..Reply::status(302, "") };
         match (issuer, metadata) {
+            ("rotating", false) if repaired.load(Ordering::SeqCst) => {
+                Reply::json(&json!({"keys": [next.jwk()]}))
+            }
             _ if repaired.load(Ordering::SeqCst) && !metadata => keys(0),
             ("foreign", true) => document(&format!("https://{host}/good"), &format!("{url}/keys")),
             ("slash", true) => document(&format!("{url}/"), &format!("{url}/keys")),
@@ -255,10 +262,12 @@ fn played(key: &Arc<SigningKey>, repaired: &Arc<AtomicBool>) -> impl Fn(&Asked) 
 async fn keys_come_only_from_where_they_may_and_claims_decide() {
     let world = World::new("tokens-played").await;
     world.publish("net", &[("1.0.0", archive("# net\n", 0))]).await;
-    let (key, repaired) = (Arc::new(SigningKey::new("k").unwrap()), Arc::new(AtomicBool::new(false)));
+    let keys = ["k", "next"].map(|kid| Arc::new(SigningKey::new(kid).unwrap()));
+    let repaired = Arc::new(AtomicBool::new(false));
+    let [key, next] = &keys;
     let (authority, unknown) = (Authority::new("played").unwrap(), Authority::new("unknown").unwrap());
-    let server = Https::start(&authority, played(&key, &repaired)).unwrap();
-    let hidden = Https::start(&unknown, played(&key, &repaired)).unwrap();
+    let server = Https::start(&authority, played(&keys, &repaired)).unwrap();
+    let hidden = Https::start(&unknown, played(&keys, &repaired)).unwrap();
     let refused = ["foreign", "slash", "plain", "moved", "page", "moved-keys", "large", "slow", "broken"];
     let ca = authority.pem();
     let simple = |name: &str| {
@@ -268,7 +277,7 @@ async fn keys_come_only_from_where_they_may_and_claims_decide() {
     };
     let mut issuers: String = refused
         .iter()
-        .chain(&["full"])
+        .chain(&["full", "rotating"])
         .map(|name| issuer(&format!("{}/{name}", server.url), Some(&ca), "", &simple(name)))
         .collect();
     // No certificate of its own: the system's and those of --ca-file.
@@ -280,7 +289,7 @@ async fn keys_come_only_from_where_they_may_and_claims_decide() {
     issuers += &issuer(&format!("{}/actions", server.url), Some(&ca), required, actions);
     let mail = "{username: {claim: email, prefix: 'mail:'}}";
     issuers += &issuer(&format!("{}/mail", server.url), Some(&ca), "", mail);
-    for name in refused.iter().chain(&["full", "ca-file", "untrusted", "other-ca"]) {
+    for name in refused.iter().chain(&["full", "rotating", "ca-file", "untrusted", "other-ca"]) {
         bind(&world, name, &format!("--group={name}:platform"));
     }
     bind(&world, "actions", "--group=gh:repository:acme/infra");
@@ -310,6 +319,7 @@ async fn keys_come_only_from_where_they_may_and_claims_decide() {
     // All keys are fetched at the start at once, with a time limit: a good provider that was slow is asked again after seconds.
     for (name, token) in [
         ("full", token("full", json!({}))),
+        ("rotating", token("rotating", json!({}))),
         ("ca-file", token("ca-file", json!({}))),
         ("actions", repository(json!({}))),
         ("mail", email("ann@acme.io", json!(true))),
@@ -358,10 +368,14 @@ async fn keys_come_only_from_where_they_may_and_claims_decide() {
         assert_eq!(status, expected.0, "{what}: {text}");
         assert!(expected.1.is_empty() || text == expected.1, "{what}: {text}");
     }
-    // A provider that is repaired is asked again after seconds, not minutes.
+    // A provider that is repaired is asked again after seconds, not minutes. A new key is fetched with its first token.
     repaired.store(true, Ordering::SeqCst);
-    for name in ["large", "broken"] {
-        let token = token(name, json!({"jti": "later"}));
+    let rotated = claims(&format!("{}/rotating", server.url), &json!({}));
+    for (name, token) in [
+        ("large", token("large", json!({"jti": "later"}))),
+        ("broken", token("broken", json!({"jti": "later"}))),
+        ("rotating", next.sign(&json!({}), &rotated).unwrap()),
+    ] {
         soon(|| async {
             let answer = client.get(&token).await;
             anyhow::ensure!(answer.0 == 200, "{name}: {answer:?}");
@@ -369,6 +383,8 @@ async fn keys_come_only_from_where_they_may_and_claims_decide() {
         })
         .await;
     }
+    let removed = (401, "token is signed with an unknown key".to_owned());
+    assert_eq!(client.get(&token("rotating", json!({"jti": "later"}))).await, removed);
     assert_eq!(registry.reviews(&world).await.0, 0, "a JWT of an issuer was sent to the API server");
 }
 

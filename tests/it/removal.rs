@@ -16,7 +16,7 @@ fn waits(module: &Value) -> bool {
 /// The command that the condition prints.
 fn command(module: &Value) -> String {
     let (_, command) = message(module).split_once("until you confirm: ").unwrap();
-    command.split_once(" Or put").unwrap().0.to_owned()
+    command.to_owned()
 }
 
 fn list(world: &World, module: &str, versions: &[&str]) {
@@ -149,8 +149,8 @@ async fn a_removal_of_several_versions_is_reported_and_waits_where_that_is_asked
     let early = world.module_when("restored", |m| waits(m) && generation(m) == 3).await;
     assert!(message(&early).contains("set before this edit and is void"), "{early:#}");
     assert_eq!(keys(&world, "restored").await.len(), 2);
-    let (_, remove) = message(&early).split_once("then confirm: ").unwrap();
-    world.shell(remove.split_once(" Or put").unwrap().0);
+    let (_, remove) = message(&early).split_once("First remove it: ").unwrap();
+    world.shell(remove);
     let asked = world.module_when("restored", |m| message(m).contains("until you confirm: ")).await;
     world.shell(&command(&asked));
     left(&world, "restored", 0).await;

@@ -398,7 +398,7 @@ async fn a_version_that_is_copied_to_another_namespace_is_handed_over_with_an_ob
     let taken = copy.module_when("mod", |m| condition(m, "Ready")["reason"] == "NameTaken").await;
     let message = condition(&taken, "Ready")["message"].as_str().unwrap();
     let (advice, command) = message.split_once("kubectl ").unwrap();
-    assert!(advice.contains("another namespace") && advice.contains("but not its object"), "{message}");
+    assert!(advice.contains("another namespace") && advice.contains("deletionPolicy: Retain"), "{message}");
     copy.shell(&format!("kubectl {command}"));
     copy.module_ready("mod").await;
     assert_ne!(key(&copy.version_ready("mod-1.0.0").await), key(&version));

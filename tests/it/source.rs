@@ -43,7 +43,7 @@ async fn the_block_names_the_address_or_the_object_that_is_stored() {
     assert!(world.bed.s3.keys(bucket).await.unwrap().contains(&key));
     let block = source(&["v1.0.0", "--folder", "modules/one", "-o", "json"]);
     let expected = format!("s3::https://s3-us-west-2.amazonaws.com/{bucket}/{key}//modules/one");
-    assert_eq!(block.json(), json!({"label": "net", "source": expected}));
+    assert_eq!(block.json(), json!({"label": "one", "source": expected}));
 
     let missing = source(&["2.0.0"]).failed();
     assert!(missing.contains("it does not list 2.0.0: the latest stored version is 1.1.0"), "{missing}");

@@ -277,16 +277,31 @@ async fn an_object_that_is_lost_while_its_version_is_wanted_elsewhere_is_not_cal
     let writes = world.writes_during(async { looked_at(&world, 3).await }).await;
     assert!(writes.is_empty(), "a clean verification writes nothing: {writes:#?}");
 
-    world.bed.s3.delete(&world.name, &key).await.unwrap();
-    let lost = world.version_when("mod-1.0.0", |v| v["status"]["synced"] == false).await;
-    world.module_when("mod", |m| m["status"]["versions"]["synced"] == 0).await;
-    world.bed.s3.put_with_sha256(&world.name, &key, bytes).await.unwrap();
-    let back = world.version_when("mod-1.0.0", |v| v["status"]["synced"] == true).await;
-    for same in ["conditions", "storage", "objects", "checksum"] {
-        assert_eq!(lost["status"][same], failing["status"][same], "{same}");
-        assert_eq!(back["status"][same], failing["status"][same], "{same}");
+    let s3 = &world.bed.s3;
+    for (what, there, owner) in [
+        ("nothing", None, None),
+        ("other bytes", Some(b"damaged".to_vec()), None),
+        ("the bytes, of another Version", Some(bytes.clone()), Some("another")),
+    ] {
+        if let Some(there) = there {
+            let put = s3.client().put_object().bucket(&world.name).key(&key).checksum_sha256(sha256(&there));
+            let put = put.metadata("opendepot-namespace", &world.name);
+            let put = put.metadata("opendepot-version-name", owner.unwrap_or("mod-1.0.0"));
+            put.body(there.into()).send().await.unwrap();
+        } else {
+            s3.delete(&world.name, &key).await.unwrap();
+        }
+        let lost = world.version_when("mod-1.0.0", |v| v["status"]["synced"] == false).await;
+        world.module_when("mod", |m| m["status"]["versions"]["synced"] == 0).await;
+        s3.delete(&world.name, &key).await.unwrap();
+        s3.put_with_sha256(&world.name, &key, bytes.clone()).await.unwrap();
+        let back = world.version_when("mod-1.0.0", |v| v["status"]["synced"] == true).await;
+        for same in ["conditions", "storage", "objects", "checksum"] {
+            assert_eq!(lost["status"][same], failing["status"][same], "{what}: {same}");
+            assert_eq!(back["status"][same], failing["status"][same], "{what}: {same}");
+        }
     }
-    assert_eq!(world.bed.s3.keys(&world.name).await.unwrap(), [key]);
+    assert_eq!(s3.keys(&world.name).await.unwrap(), [key]);
 }
 
 /// When each object was looked at, each time in milliseconds of the interval.

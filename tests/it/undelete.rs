@@ -15,9 +15,11 @@ const ALL: [&str; 4] = ["v1.0.0", "v1.1.0", "v1.2.0", "v1.3.0"];
 /// A key prefix that a shell would split.
 const PREFIX: &str = "our modules/";
 
-/// The AWS CLI applies `--query` to each page of a list. With this one, the versions of each key are a page.
+/// The AWS CLI applies `--query` to each page of a list. With this one, the versions of each key are a page, and the HEAD of a
+/// foreign object is rejected.
 const PAGES: &str = r#"#!/usr/bin/env bash
 set -euo pipefail
+if [[ "$*" == *head-object*foreign.zip* ]]; then echo Forbidden >&2; exit 254; fi
 if [ "$2" != list-object-versions ]; then exec hack/aws/aws "$@"; fi
 keys=$(hack/aws/aws "$@" --query 'sort([Versions, DeleteMarkers][].Key)' | tr '\t' '\n' | uniq)
 while IFS= read -r key; do hack/aws/aws "$@" --prefix "$key"; done <<<"$keys"
@@ -79,6 +81,10 @@ async fn removed_versions_come_back_with_their_objects() {
     // A DELETE that was sent twice has left two markers.
     let twice = before["mod-1.0.0"].0[0]["key"].as_str().unwrap();
     store.delete(&world.name, twice).await.unwrap();
+    // A foreign object was deleted after them.
+    let foreign = format!("{PREFIX}mod/foreign.zip");
+    store.client().put_object().bucket(&world.name).key(&foreign).send().await.unwrap();
+    store.delete(&world.name, &foreign).await.unwrap();
 
     // The entries are put back: a version with its tag is fetched, and has the same content under a new key.
     list(&ALL);
@@ -135,9 +141,11 @@ async fn removed_versions_come_back_with_their_objects() {
         store.requests(&world.name).into_iter().filter(|r| r.method == Method::PUT && !r.key.is_empty());
     assert_eq!((world.served("mod"), puts.count()), (0, 0));
 
-    // There is nothing to bring back of a version that is there.
+    // There is nothing to bring back of a version that is there. An object that cannot be read does not end the search.
     let output = run(&["mod-1.3.0"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("no deleted object of this Version"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("mod/foreign.zip cannot be read; skipped"), "{said}");
+    assert!(said.contains("no deleted object of this Version"), "{said}");
     assert_eq!(keys().await.unwrap(), at_first);
 }

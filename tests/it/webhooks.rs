@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use kube::api::{Patch, PatchParams};
-use opendepot::api::Module;
+use opendepot::api::{FINALIZER, Module};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::refusals::creates;
-use crate::support::{World, condition, whole_cluster};
+use crate::support::{ModuleFixture, World, condition, whole_cluster};
 
 /// A webhook for one namespace that takes connections and never answers.
 struct Silent {
@@ -39,7 +39,7 @@ impl Silent {
                 counted.fetch_add(1, Ordering::SeqCst);
             }
         });
-        let name = format!("hang-{}", world.name);
+        let name = format!("hang-{}-{}", world.name, operations[0].to_lowercase());
         world.apply(&json!({
             "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
             "metadata": {"name": name},
@@ -50,8 +50,8 @@ impl Silent {
                 "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": world.name}},
                 "objectSelector": {"matchExpressions": [
                     {"key": "opendepot.defdev.io/module", "operator": "NotIn", "values": ["good"]}]},
-                "rules": [{"apiGroups": ["opendepot.defdev.io"], "apiVersions": ["*"], "operations": operations,
-                    "resources": resources}],
+                "rules": [{"apiGroups": ["opendepot.defdev.io", "events.k8s.io"], "apiVersions": ["*"],
+                    "operations": operations, "resources": resources}],
             }],
         }));
         Self { name, calls, _listens: listens }
@@ -67,9 +67,9 @@ impl Silent {
 }
 
 /// Publishes the Module `good`, which the webhook does not concern, sooner than the others get their answers.
-async fn good_is_published(world: &World) {
+async fn good_is_published(world: &World, good: ModuleFixture) {
     let begun = Instant::now();
-    world.apply(&world.module("good").versions(&["1.0.0"]));
+    world.apply(&good.versions(&["1.0.0"]));
     world.module_ready("good").await;
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(25), "a Module that is not concerned was ready after {took:?}");
@@ -89,7 +89,7 @@ async fn one_that_hangs_for_eight_modules_holds_up_no_other() {
         world.apply(&world.module(&format!("hung-{number}")).versions(&all));
     }
     hangs.is_asked(&world).await;
-    good_is_published(&world).await;
+    good_is_published(&world, world.module("good")).await;
     let refused = |m: &Value| condition(m, "Ready")["reason"] == "VersionRefused";
     for number in 0..8 {
         world.module_when(&format!("hung-{number}"), refused).await;
@@ -99,23 +99,38 @@ async fn one_that_hangs_for_eight_modules_holds_up_no_other() {
     hangs.end(&world);
 }
 
-/// Whatever write it hangs on: of Modules, of their status, or of Versions.
+/// Whatever write it hangs on: of Modules, of Versions, of their status, or of Events. Both have the same bucket.
 #[tokio::test]
 async fn one_that_hangs_in_a_namespace_holds_up_no_other_namespace() {
     let (_turn, bed) = whole_cluster().await;
     let (hung, world) = (World::on(bed, "webhook-hung").await, World::on(bed, "webhook-other").await);
     world.tagged("good", &["1.0.0"]);
     let _operator = bed.operator().env("OPENDEPOT_LEADER_ELECT", "false").start_ready().await.unwrap();
-    let concerned = (&["UPDATE"][..], &["modules", "modules/status", "versions"][..]);
+    let of_events = Silent::on(&hung, (&["CREATE"], &["events"]), (25, false)).await;
+    // There are no such repositories.
+    let failing = (0..8).map(|number| {
+        let module = hung.module(&format!("failing-{number}")).versions(&["1.0.0"]);
+        format!("---\n{module}\n")
+    });
+    hung.apply(&failing.collect::<String>());
+    of_events.is_asked(&hung).await;
+    let concerned = (&["UPDATE"][..], &["modules", "modules/status", "versions", "versions/status"][..]);
     let hangs = Silent::on(&hung, concerned, (25, false)).await;
     let both = (0..40).map(|number| {
         let module = hung.module(&format!("hung-{number}")).versions(&["1.0.0"]);
-        format!("---\n{module}\n---\n{}\n", hung.inline_of(&format!("inline-{number}"), &module))
+        let mut inline = hung.inline_of(&format!("inline-{number}"), &module);
+        if number % 2 == 0 {
+            // The first write of such a Version is that of its status.
+            inline["metadata"]["finalizers"] = json!([FINALIZER]);
+        }
+        format!("---\n{module}\n---\n{inline}\n")
     });
     hung.apply(&both.collect::<String>());
     hangs.is_asked(&hung).await;
-    good_is_published(&world).await;
+    good_is_published(&world, world.module("good").s3("bucket", json!(hung.name))).await;
+    world.events("good-1.0.0", "Synced").await;
     hangs.end(&hung);
+    of_events.end(&hung);
     for world in [&hung, &world] {
         world.kubectl(&[
             "delete",

@@ -37,10 +37,13 @@ fn entry<'a>(module: &'a Value, version: &str) -> &'a Value {
 #[tokio::test]
 async fn a_notice_is_written_removed_and_costs_no_version_anything() {
     let world = World::new("withdraw-notice").await;
-    world.tagged("mod", &["v1.0.0", "v1.1.0"]);
+    world.tagged("mod", &["v0.9.0", "v1.0.0", "v1.1.0"]);
     let _operator = world.operator().await;
-    world.apply(&world.module("mod").versions(&["v1.0.0", "v1.1.0"]));
+    // A withdrawn version counts for the limit, so no older one takes its place.
+    let limited = world.module("mod").config("versionHistoryLimit", json!(2));
+    world.apply(&limited.versions(&["v0.9.0", "v1.0.0", "v1.1.0"]));
     world.module_ready("mod").await;
+    world.versions_are(&["mod-1.0.0", "mod-1.1.0"]).await;
     world.quiet().await;
     let (versions, counts) = (world.versions().await.unwrap(), world.counts("mod"));
     // The namespace of the context is the default.
@@ -75,7 +78,8 @@ async fn a_notice_is_written_removed_and_costs_no_version_anything() {
     let deprecated = opendepot(&kubeconfig, &["deprecate", "mod", "1.0.0", "use 1.1"]);
     assert!(deprecated.success, "{deprecated:?}");
     let module = world.get_module("mod").await.unwrap();
-    let expected = json!([{"version": "v1.0.0", "deprecated": "use 1.1"}, {"version": "v1.1.0"}]);
+    let expected =
+        json!([{"version": "v0.9.0"}, {"version": "v1.0.0", "deprecated": "use 1.1"}, {"version": "v1.1.0"}]);
     assert_eq!(module["spec"]["versions"], expected);
     world.module_when("mod", |m| m["status"]["latestVersion"] == "1.1.0").await;
     world.quiet().await;

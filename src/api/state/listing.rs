@@ -53,8 +53,7 @@ pub struct ListedVersion {
 impl ModuleListing {
     /// The address at which it is served: that which it claims and holds.
     pub fn address(&self) -> Option<&Address> {
-        let live = self.metadata.deletion_timestamp.is_none();
-        let claim = self.claim.as_ref().ok().filter(|_| live)?;
+        let claim = self.claim.as_ref().ok().filter(|_| !self.is_terminating())?;
         let held = self.held.as_deref()?;
         (claim.to_string() == held).then_some(claim)
     }

@@ -152,7 +152,7 @@ fn flag(value: &Value, key: &str) -> bool {
     value.get(key).and_then(Value::as_bool).unwrap_or(false)
 }
 
-/// Accessors of the names in the metadata.
+/// Accessors of names and deletion in the metadata.
 macro_rules! names {
     ($type:ty) => {
         impl $type {
@@ -170,9 +170,15 @@ macro_rules! names {
             pub fn uid(&self) -> &str {
                 self.metadata.uid.as_deref().unwrap_or_default()
             }
+
+            /// Whether it is being deleted.
+            pub fn is_terminating(&self) -> bool {
+                self.metadata.deletion_timestamp.is_some()
+            }
         }
     };
 }
+pub(crate) use names;
 names!(ModuleState);
 names!(ModuleListing);
 names!(VersionState);

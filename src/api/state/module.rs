@@ -37,7 +37,6 @@ pub struct ModuleState {
 pub struct OwnerPolicy {
     /// Whether its `deletionPolicy` is Retain.
     pub retain: bool,
-    /// Whether it is `immutable`.
     pub immutable: bool,
     /// Hashes of the versions whose digests are recorded, in order, while it is immutable.
     recorded: Arc<[u64]>,

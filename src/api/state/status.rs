@@ -87,7 +87,6 @@ impl StatusState {
         self.ready.as_ref().map(|ready| &*ready.reason).unwrap_or_default()
     }
 
-    /// Whether `Stalled` is True.
     pub fn is_stalled(&self) -> bool {
         self.stalled.as_ref().is_some_and(|stalled| stalled.is_true)
     }

@@ -36,19 +36,14 @@ pub struct VersionState {
     module_request: Option<Box<str>>,
     /// Who created it, according to its labels.
     pub origin: Origin,
-    /// `spec.type`.
     pub type_: Arc<str>,
     /// `spec.version`, as written.
     pub version: Box<str>,
     /// `spec.fileName`.
     pub file_name: Option<Box<str>>,
-    /// `spec.forceSync`.
     pub force_sync: bool,
-    /// `spec.suspend`.
     pub suspend: bool,
-    /// `spec.moduleSuspended`.
     pub module_suspended: bool,
-    /// `spec.expectedDigest`.
     pub expected_digest: Option<Box<str>>,
     /// `spec.moduleConfigRef`; `None` if it is missing or cannot be read.
     pub config: Option<Arc<ModuleConfig>>,
@@ -82,7 +77,6 @@ pub enum Origin {
 }
 
 impl VersionState {
-    /// `metadata.generation`.
     pub fn generation(&self) -> i64 {
         self.metadata.generation.unwrap_or_default()
     }
@@ -95,11 +89,6 @@ impl VersionState {
             MODULE_REQUEST => self.module_request.as_deref(),
             _ => None,
         }
-    }
-
-    /// Whether it is being deleted.
-    pub fn is_terminating(&self) -> bool {
-        self.metadata.deletion_timestamp.is_some()
     }
 
     /// Whether the user or the Module has suspended it.
@@ -126,6 +115,11 @@ impl VersionState {
     pub fn module(&self) -> Option<&Controller> {
         let of_us = |c: &&Controller| c.api_version.split_once('/').is_some_and(|(group, _)| group == GROUP);
         self.controller().filter(of_us).filter(|controller| controller.kind == "Module")
+    }
+
+    /// The Secret that fetches use, if there is one.
+    pub fn secret(&self) -> Option<&str> {
+        self.config.as_deref()?.secret()
     }
 
     /// The repository, however the configuration spells it. Versions of one repository share fetch permits.

@@ -229,6 +229,12 @@ fn long_ways_through_links_end_soon() {
     publish(&items);
     let error = limited(&zip_of(&in_top(&items)), |limits| limits.entries = 100).unwrap_err();
     assert!(matches!(error, ArchiveError::TangledLinks), "{error:?}");
+    // Of each of these targets, one component is looked up.
+    let rest = "/".repeat(4094);
+    let mut items = vec![file("f", "1"), link("a", &format!("b{rest}")), link("b", &format!("a{rest}"))];
+    items.extend((0..40).map(|i| link(&format!("l{i}"), "a")));
+    let error = limited(&zip_of(&in_top(&items)), |limits| limits.entries = 100).unwrap_err();
+    assert!(matches!(error, ArchiveError::TangledLinks), "{error:?}");
     // Below a long path, the same way counts for more.
     for (folder, tangled) in [(String::new(), false), (format!("{}/", "d".repeat(200)).repeat(18), true)] {
         let mut items = vec![file(&format!("{folder}x/f"), "1")];

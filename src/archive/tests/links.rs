@@ -10,7 +10,7 @@ fn followed(items: &[Item]) -> (Vec<String>, Vec<(String, SkipReason)>) {
         let (normalised, bytes) = run(&raw, ArchiveFormat::Tar, &Limits::default()).unwrap();
         let Listed { first, total } = normalised.report.skipped_links;
         let skipped: Vec<_> = first.into_iter().map(|link| (link.path, link.why)).collect();
-        assert_eq!(total, skipped.len() as u64);
+        assert_eq!(total, skipped.len());
         let files = unpack(&bytes, ArchiveFormat::Tar).into_iter();
         let files = files.map(|(path, file)| format!("{path}={}", String::from_utf8(file.data).unwrap()));
         (files.collect::<Vec<_>>(), skipped)

@@ -28,7 +28,7 @@ fn outcome(items: &[Item]) -> Result<(Vec<String>, Report), String> {
 }
 
 fn listed(names: &[&str]) -> Listed<String> {
-    Listed { first: names.iter().map(ToString::to_string).collect(), total: names.len() as u64 }
+    Listed { first: names.iter().map(ToString::to_string).collect(), total: names.len() }
 }
 
 fn skipped(report: &Report) -> Vec<(&str, &str, SkipReason)> {

@@ -9,7 +9,7 @@ use super::report::{Line, Outcome};
 use crate::domain::ObjectLocation;
 use crate::storage::{
     Body, Cause, Encryption, Found, Ownership, PutOutcome, Storage, StorageError, Upload,
-    advice_on_credentials,
+    advice_on_credentials, always,
 };
 
 const AWS: &str = "aws";
@@ -59,8 +59,10 @@ pub(crate) async fn probe(storage: &Storage, prefix: &ObjectLocation, encryption
         Ok(()) => storage.head(&location).await.map(drop),
         error => error,
     };
-    let looked_up =
-        format!("HEAD s3://{}: the bucket exists, and missing objects are distinguished", location.bucket);
+    let looked_up = format!(
+        "HEAD s3://{}: the bucket exists, and a missing object is reported as missing",
+        location.bucket
+    );
     let mut lines = vec![reported(missing.map(|()| looked_up))];
     if is_failed(&lines) {
         return lines;
@@ -76,7 +78,7 @@ pub(crate) async fn probe(storage: &Storage, prefix: &ObjectLocation, encryption
         lines.push(reported(condition(storage, &location, encryption).await));
     }
     let failed_before = is_failed(&lines);
-    let deleted = storage.delete(&location).await;
+    let deleted = storage.delete(&location, &always).await;
     if !failed_before || deleted.is_err() {
         lines.push(reported(deleted.map(|()| "DELETE of the object")));
     }
@@ -135,7 +137,7 @@ async fn put(
         encryption,
         create_only: true,
     };
-    storage.put(location, &upload).await
+    storage.put(location, &upload, &always).await
 }
 
 fn reported(result: Result<impl Into<String>, StorageError>) -> Line {

@@ -72,13 +72,13 @@ fn fix(error: &FetchError) -> &'static str {
             "correct the address or, for a private repository, create a Secret and set useAuthenticatedClient (here: --secret)"
         }
         FetchError::CredentialRefused { .. } => {
-            "compare App ID, installation ID and private key with the App's settings"
+            "renew githubToken, or compare githubAppID, githubInstallID and githubPrivateKey with the App's settings"
         }
         FetchError::HostNotAllowed { .. } => "set --github-host to this host, here and at the operator",
         FetchError::Network { .. } => "check the egress, the proxy and --ca-file",
         FetchError::RateLimited { .. } | FetchError::Blocked { .. } => {
             "wait until then, or use an App's credentials"
         }
-        _ => "correct what the message names, and check again",
+        _ => "see the message; if GitHub itself fails, check again later",
     }
 }

@@ -14,8 +14,8 @@ use crate::controller::client::explain;
 const CHECK: &str = "rights";
 /// Reviews that are requested at once.
 const AT_ONCE: usize = 8;
-const FIX: &str = "grant the rules of this release: deploy/base/rbac.yaml, deploy/overlays/one-namespace or the chart; for the \
-                   permissions of the operator instead of yours, add --as system:serviceaccount:NAMESPACE:NAME";
+const FIX: &str = "grant the rules of this release: deploy/base/rbac.yaml, deploy/overlays/one-namespace or the chart; to check \
+                   the permissions of the operator instead of yours, add --as system:serviceaccount:NAMESPACE:NAME";
 
 /// A rule of RBAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -77,7 +77,7 @@ fn of_module(config: &ModuleConfig, namespace: &str, name: &str) -> Result<Subje
         server_side_encryption: s3.server_side_encryption.map(|sse| sse.as_str().to_owned()),
         kms_key_id: s3.kms_key_id.clone(),
     };
-    let secret = config.authenticated().then(|| (namespace.to_owned(), config.secret_name().to_owned()));
+    let secret = config.secret().map(|name| (namespace.to_owned(), name.to_owned()));
     Ok(Subject { bucket: Some((location, encryption)), repository: Some(checked.repository), secret })
 }
 

@@ -1,22 +1,21 @@
 //! `opendepot source`: prints the `module` block for a version of a Module.
 
-mod block;
+mod chosen;
 
 use clap::Args;
 use kube::{Client, Error};
 use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 
-pub use self::block::Block;
-use self::block::chosen;
+use self::chosen::chosen;
 use super::arguments;
 use super::connection::{ConnectError, Retry, connect};
 use super::output::Output;
 use crate::api::state::{ListedVersion, ModuleListing, VersionState};
 use crate::api::{Module, Version, VersionStatus, object_name};
 use crate::controller::client;
-use crate::domain::names::is_dns_subdomain;
-use crate::domain::{Endpoint, ObjectLocation, Release};
+use crate::domain::names::is_registry_host;
+use crate::domain::{Block, Endpoint, ObjectLocation, Release};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -211,10 +210,8 @@ fn host(text: &str) -> Result<String, String> {
     if let Some(other) = other {
         return Err(format!("write one host, such as --registry {text} or --registry {other}"));
     }
-    let (name, port) = text.split_once(':').unwrap_or((text, "443"));
-    let is_host = is_dns_subdomain(&name.to_ascii_lowercase(), 253) && port.parse::<u16>().is_ok();
-    let advice = "write a host, such as registry.acme.io or registry.acme.io:8443, without https://";
-    arguments::valid(text, is_host, advice)
+    let advice = "write a host with a dot, such as registry.acme.io:8443, without https://";
+    arguments::valid(text, is_registry_host(text), advice)
 }
 
 #[cfg(test)]
@@ -263,7 +260,7 @@ mod tests {
         assert_eq!(host("a.io:8443").as_deref(), Ok("a.io:8443"));
         let message = host("a.io, b.io").unwrap_err();
         assert_eq!(message, "write one host, such as --registry a.io or --registry b.io");
-        for text in ["", ",", "https://a.io", "a.io/b", "a.io:x"] {
+        for text in ["", ",", "https://a.io", "a.io/b", "a.io:x", "localhost:8443", "xn--mdulos-bxa.io"] {
             assert!(host(text).unwrap_err().contains("such as registry.acme.io"), "{text}");
         }
     }

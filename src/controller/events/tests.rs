@@ -1,12 +1,14 @@
 //! Tests of the order, the pace and the size of Events.
 
-use std::future::ready;
+use std::future::{pending, ready};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use kube::client::Body;
+use tokio::sync::mpsc;
 
+use super::waiting::QUEUE;
 use super::*;
 
 #[test]
@@ -45,6 +47,12 @@ fn a_burst_is_written_at_once_and_the_rest_at_intervals() {
     assert_eq!(at_once, BURST as usize);
 }
 
+fn warn(events: &Events, kind: &str, namespace: &str) {
+    let [kind, namespace] = [kind, namespace].map(|text| Some(text.to_owned()));
+    let object = ObjectReference { kind, namespace, ..ObjectReference::default() };
+    events.warning(&object, "BucketNotFound", "Reconcile", "");
+}
+
 #[tokio::test]
 async fn a_warning_about_a_module_waits_for_none_about_versions() {
     let (sender, mut requests) = mpsc::unbounded_channel();
@@ -53,19 +61,38 @@ async fn a_warning_about_a_module_waits_for_none_about_versions() {
         ready(Response::builder().status(403).body(Full::new(Bytes::from_static(b"{}"))))
     });
     let events = Events::start(Client::new(server, "default"));
-    let warn = |kind: &str, reason| {
-        let object = ObjectReference {
-            kind: Some(kind.to_owned()),
-            namespace: Some(kind.to_lowercase()),
-            ..ObjectReference::default()
-        };
-        events.warning(&object, reason, "Reconcile", "");
-    };
     // More than there is room for.
     for _ in 0..=QUEUE {
-        warn("Version", "BucketNotFound");
+        warn(&events, "Version", "version");
     }
-    warn("Module", "RemovingVersions");
+    warn(&events, "Module", "module");
     let first = requests.recv().await.unwrap();
     assert!(first.contains("/namespaces/module/"), "{first}");
+}
+
+#[tokio::test]
+async fn a_namespace_whose_webhook_hangs_delays_no_event_of_another_one() {
+    let (sender, mut requests) = mpsc::unbounded_channel();
+    let server = tower::service_fn(move |request: Request<Body>| {
+        let path = request.uri().path().to_owned();
+        let hangs = path.contains("/namespaces/hung/");
+        let _ = sender.send(path);
+        async move {
+            if hangs {
+                pending::<()>().await;
+            }
+            Response::builder().status(403).body(Full::new(Bytes::from_static(b"{}")))
+        }
+    });
+    let events = Events::start(Client::new(server, "default"));
+    for _ in 0..=QUEUE {
+        warn(&events, "Module", "hung");
+    }
+    for _ in 0..2 {
+        warn(&events, "Module", "other");
+    }
+    for namespace in ["hung", "other", "other"] {
+        let path = tokio::time::timeout(Duration::from_secs(30), requests.recv()).await.unwrap().unwrap();
+        assert!(path.contains(&format!("/namespaces/{namespace}/")), "{path}");
+    }
 }

@@ -79,7 +79,10 @@ impl Failure {
         }
         let again = if before.is_some() { download == before } else { stalled };
         let (class, next) = if download.is_some() && again {
-            (Class::Stalled, "the same bytes came twice; report it to GitHub, or publish a new version")
+            (
+                Class::Stalled,
+                "the same bytes came twice, so GitHub serves a damaged archive; report it to GitHub, or publish a new version",
+            )
         } else {
             (self.class, "it is fetched again")
         };

@@ -61,9 +61,6 @@ reasons! {
     Suspended: Paused, Work, Bucket,
         "`spec.suspend` of the Version or its Module is true; the message names an earlier failure, if any",
         "set `spec.suspend` to `false` where it is `true`, see [suspend](operations.md#suspend); an earlier failure is then checked again";
-    Deleting: Progress, Work, Bucket,
-        "the object is being deleted",
-        "wait. If it lasts, see [a Version is not deleted](#questions)";
     InvalidSpec: Manual, Spec, Spec,
         "a field has an unusable value; the message names it. While a Module has this reason, nothing is \
          removed",
@@ -118,7 +115,7 @@ reasons! {
         "`repoUrl` names a host other than github.com",
         "run the operator with `--github-host HOST`";
     StorageNotAllowed: Manual, Flags, Spec,
-        "the namespace may not store in that bucket and prefix",
+        "the namespace is not allowed to store in that bucket and prefix",
         "use a permitted location, or run the operator with `--allow-storage`";
     EndpointNotAllowed: Manual, Flags, Spec,
         "the spec names an endpoint other than AWS",
@@ -204,7 +201,7 @@ reasons! {
          more than 255 bytes, or starts with a drive letter; none of them is a Terraform file",
         "rename them in the repository, if the module needs them";
     SubmodulesEmpty: Note, Warning, Fetch,
-        "the repository has submodules, which are empty in GitHub's archives",
+        "the repository has git submodules, which are empty in GitHub's archives",
         "copy the files that the module needs into the repository, or call the submodule by its own `source`";
     LfsPointers: Note, Warning, Fetch,
         "files are stored as Git LFS pointers instead of their contents",
@@ -245,7 +242,7 @@ reasons! {
         "wait; if it persists, check the disk and the proxy";
     ObjectNotOurs: Manual, Storage, Fetch,
         "the key holds an object that this Version did not store; it is neither overwritten nor deleted",
-        "choose another prefix, name or `fileName`, or remove that object";
+        "choose another prefix, name or `fileName`; remove that object only if nothing uses it";
     KeyRetained: Manual, Storage, Fetch,
         "`fileName` was changed back, for example by GitOps, to a key with older content of this Version, which \
          `deletionPolicy: Retain` keeps; the current content is already stored under another name",

@@ -16,7 +16,7 @@ impl Leadership {
         Self(Arc::new(Mutex::new(None)))
     }
 
-    pub(super) fn until(end: Instant) -> Self {
+    pub(crate) fn until(end: Instant) -> Self {
         Self(Arc::new(Mutex::new(Some(end))))
     }
 

@@ -170,6 +170,23 @@ fn a_module_that_a_list_does_not_have_any_more_is_gone() {
 }
 
 #[test]
+fn a_module_that_a_list_lacked_and_the_watch_shows_again_is_not_gone() {
+    let (owners, module) = (with_module("Delete"), module(5, "Delete"));
+    owners.reconciled("module");
+    listed(&owners, &[]);
+    owners.update(&module.metadata, &module.policy);
+    assert!(owners.withholds(&fresh("2.0.0")), "what a reconcile read earlier is no proof");
+    assert!(owners.shown(&module.metadata, &module.policy), "its Versions are queued");
+    assert!(owners.withholds(&set_immutable(fresh("2.0.0"), true)), "its digests may be lost");
+    assert!(owners.reconciled("module"));
+    assert!(!owners.withholds(&fresh("2.0.0")) && owners.withholds(&fresh("1.0.0")), "one is on record");
+    owners.note(&version("1.0.0"));
+    assert_eq!(fate(&owners, &version("1.0.0"), false), Fate::Undecided);
+    assert_eq!(owners.waiting("module").len(), 1, "the Module is read before its object is deleted");
+    assert!(!owners.shown(&module.metadata, &module.policy), "nothing new");
+}
+
+#[test]
 fn of_an_unknown_owner_only_what_this_life_has_stored_is_deleted() {
     let owners = Owners::default();
     listed(&owners, &[]);

@@ -21,7 +21,7 @@ fn reference(name: &str) -> ObjectRef<ModuleState> {
 struct Bed {
     writer: reflector::store::Writer<ModuleState>,
     queue: mpsc::UnboundedSender<ObjectRef<ModuleState>>,
-    listed: watch::Sender<bool>,
+    listed: Vec<watch::Sender<bool>>,
     stop: watch::Sender<bool>,
 }
 
@@ -40,7 +40,7 @@ impl Bed {
         }
         writer.apply_watcher_event(&Event::InitDone);
         let ((queue, requests), (stop, stopped)) = (mpsc::unbounded(), watch::channel(false));
-        let (listed, all) = watch::channel(true);
+        let (listed, all) = [watch::channel(true), watch::channel(true)].into_iter().unzip();
         let context = Arc::new(());
         let controller = Controller { name: "test", context, cache, listed: all, requests, stop: stopped };
         let part = Liveness::default().part("test");
@@ -82,11 +82,15 @@ async fn nothing_is_reconciled_before_all_objects_are_listed() {
         starts.fetch_add(1, Ordering::Relaxed);
         std::future::ready(Action::await_change())
     });
-    bed.listed.send_replace(false);
+    for listed in &bed.listed {
+        listed.send_replace(false);
+    }
     bed.request("a");
-    tokio::time::sleep(Duration::from_millis(20)).await;
-    assert_eq!(started.load(Ordering::Relaxed), 0);
-    bed.listed.send_replace(true);
+    for listed in &bed.listed {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(started.load(Ordering::Relaxed), 0);
+        listed.send_replace(true);
+    }
     soon(|| started.load(Ordering::Relaxed) == 1).await;
 }
 

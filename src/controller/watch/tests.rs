@@ -1,4 +1,5 @@
 use std::future::ready;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
@@ -88,6 +89,13 @@ fn only_a_complete_list_or_a_change_shows_success() {
         report(&Ok(event), &age, "a");
         assert_eq!(age.longest(later).is_zero(), is_success);
     }
+}
+
+#[test]
+fn a_namespace_that_is_named_twice_is_watched_once() {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    assert_eq!(Vec::from_iter(scopes(&names(&["b", "a", "b"]))), [Some("a"), Some("b")]);
+    assert_eq!(Vec::from_iter(scopes(&[])), [None::<&str>]);
 }
 
 #[test]

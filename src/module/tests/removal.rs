@@ -135,14 +135,14 @@ fn a_confirmation_that_is_older_than_its_edit_counts_only_when_it_is_set_again()
         let later = restored.reconciled(&children).with_versions(["1.2.0"]).next_generation();
         let decided = decide(&later, &children);
         assert_eq!((ready(&decided).0, decided.status.void_confirmation), ("RemovalUnconfirmed", Some(5)));
-        assert!(ready(&decided).1.contains("confirm-removal=4 "), "{}", ready(&decided).1);
+        assert!(ready(&decided).1.ends_with("confirm-removal=4"), "{}", ready(&decided).1);
         let same = later.reconciled(&children).next_generation();
         for same in [same.clone(), same.clone().reconciled(&children)] {
             let decided = decide(&same, &children);
             assert!(decided.plan.delete.is_empty());
             let message = ready(&decided).1;
             assert!(
-                message.contains("set before this edit") && message.contains("confirm-removal- Or"),
+                message.contains("set before this edit") && message.ends_with("confirm-removal-"),
                 "{message}"
             );
         }
@@ -236,9 +236,9 @@ fn the_message_has_the_command_and_the_versions_whatever_their_length() {
     let decided = decide(&lists(&["1.2.0"]).confirm(), &stored(&THREE));
     assert_eq!(
         ready(&decided).1,
-        "1 of 1 version stored. 2 stored versions are no longer in spec.versions. Nothing is deleted until you confirm: kubectl \
-         annotate --field-manager=opendepot-release --overwrite -n acme modules.opendepot.defdev.io/network \
-         opendepot.defdev.io/confirm-removal=3 Or put the entries back: 1.0.0, 1.1.0."
+        "1 of 1 version stored. 2 stored versions are no longer in spec.versions. To keep them, put the entries back: 1.0.0, \
+         1.1.0. Nothing is deleted until you confirm: kubectl annotate --field-manager=opendepot-release --overwrite -n acme \
+         modules.opendepot.defdev.io/network opendepot.defdev.io/confirm-removal=3"
     );
     assert_eq!(condition::find(&decided.status.conditions, "Stalled").unwrap().status, "True");
     let publishing = decide(&lists(&["1.3.0"]).confirm(), &stored(&THREE));
@@ -250,15 +250,15 @@ fn the_message_has_the_command_and_the_versions_whatever_their_length() {
     merge(&mut module.0, json!({"metadata": {"name": "n".repeat(253), "namespace": "s".repeat(63)}}));
     let decided = decide(&module, &children);
     let (_, message) = ready(&decided);
-    assert!(message.len() <= condition::MAX_MESSAGE && message.contains("confirm-removal=3 "), "{message}");
+    assert!(message.len() <= condition::MAX_MESSAGE && message.ends_with("confirm-removal=3"), "{message}");
     let removal = &decided.plan.removal;
-    assert!(removal.request(&module.view()).ends_with(&format!("{} and 88 more.", long(10))));
+    assert!(removal.request(&module.view()).contains("put the entries back: 1.10.0-r"));
     let note = removal.announcement(&module.clone().confirmed("3").view());
     assert_eq!(note, None, "it waits");
     let early = module.with(with_key(CONFIRM_REMOVAL, "3"));
     let decided = decide(&early, &children);
     let (_, message) = ready(&decided);
-    assert!(message.len() <= condition::MAX_MESSAGE && message.contains("confirm-removal- "), "{message}");
+    assert!(message.len() <= condition::MAX_MESSAGE && message.ends_with("confirm-removal-"), "{message}");
 }
 
 #[test]

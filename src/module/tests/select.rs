@@ -53,6 +53,21 @@ fn a_bad_new_tag_never_costs_the_last_good_release() {
     );
 }
 
+/// Its object stays, for a notice that is removed again.
+#[test]
+fn a_withdrawn_version_counts_like_any_other() {
+    let of_all = ["1.0.0", "1.1.0", "2.0.0"].map(stored_child);
+    for newest in [
+        serde_json::json!({"version": "2.0.0"}),
+        serde_json::json!({"version": "2.0.0", "withdrawn": "CVE-2026-1"}),
+    ] {
+        let list = serde_json::json!([{"version": "1.0.0"}, {"version": "1.1.0"}, newest]);
+        let module = module().with(serde_json::json!({"spec": {"versions": list}})).with_limit(2);
+        assert_eq!(select(&module, &[]), ["1.1.0", "2.0.0"], "{newest}");
+        assert_eq!(select(&module, &of_all), ["1.1.0", "2.0.0"], "{newest}");
+    }
+}
+
 #[test]
 fn a_version_whose_deletion_is_not_seen_yet_costs_no_older_one() {
     let mut view = module().with_versions(["1.0.0", "2.0.0"]).with_limit(1).view();

@@ -546,12 +546,12 @@ fn a_name_that_another_version_holds_until_it_is_deleted_is_told() {
     let held = stored_child("1.0.0").of_another_owner().terminating();
     let status = wants.status(std::slice::from_ref(&held), None);
     assert_eq!((conditions(&status), reason(&status).0), (WORKING, "Progressing"));
-    let expected = "0 of 1 version stored, 1 in progress. Version network-1.0.0, which has a wanted name, is still being deleted.";
+    let expected = "0 of 1 version stored, 1 in progress. The name network-1.0.0 is in use by a Version that is still being deleted.";
     assert_eq!(reason(&status).1, expected);
     let refused = held.ready("False", "StorageAccessDenied", "denied");
     let status = wants.status(&[refused], None);
     assert_eq!((conditions(&status), reason(&status).0), (WORKING, "StorageAccessDenied"));
-    let expected = "0 of 1 version stored. Version network-1.0.0, which has a wanted name, cannot be deleted: \
+    let expected = "0 of 1 version stored. The name network-1.0.0 is in use by a Version that cannot be deleted: \
                     StorageAccessDenied: denied";
     assert_eq!(reason(&status).1, expected);
     // Its own Version counts as leaving.
@@ -589,7 +589,7 @@ fn a_module_that_was_made_again_waits_for_what_the_first_one_left() {
     let left = [stored_child("1.0.0").of_another_owner(), stored_child("2.0.0").of_another_owner()];
     let status = wants_two().status(&left, None);
     assert_eq!((conditions(&status), reason(&status).0), (WORKING, "Progressing"));
-    assert!(reason(&status).1.contains("network-1.0.0 belongs to the deleted Module of this name"));
+    assert!(reason(&status).1.contains("network-1.0.0 still belongs to a deleted Module with this name"));
 }
 
 #[test]

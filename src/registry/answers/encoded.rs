@@ -16,9 +16,7 @@ use crate::registry::http::{Body, MinimumRate};
 /// The body in both encodings, each with its entity tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encodings {
-    /// The JSON text.
     pub plain: Encoded,
-    /// The same, compressed.
     pub gzip: Encoded,
 }
 
@@ -83,7 +81,6 @@ fn respond(request: &HeaderMap, is_gzip: bool, etag: &str, body: impl FnOnce() -
     private(answer)
 }
 
-/// The text compressed.
 pub(crate) fn gzip(text: &[u8], level: Compression) -> Vec<u8> {
     let mut compressed = GzEncoder::new(Vec::new(), level);
     // Writing to memory cannot fail.

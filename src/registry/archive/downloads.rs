@@ -17,7 +17,7 @@ use super::stream::{Done, Outcome, Streamed};
 use crate::domain::ObjectLocation;
 use crate::domain::object_key::content_type;
 use crate::domain::text::hex;
-use crate::registry::http::answer::{answer, error, retry_after, set, set_text};
+use crate::registry::http::answer::{answer, error, set, set_text, with_remedy};
 use crate::registry::http::entity_tag::is_cached;
 use crate::registry::http::{Body, MinimumRate, Peer};
 use crate::registry::metrics::RegistryMetrics;
@@ -68,9 +68,9 @@ impl Downloads {
         Self { storage, routes: Routes { mode, public }, slots, metrics }
     }
 
-    /// Answers a request. `superseded` is what the link permits now, if that has changed a moment ago. It is awaited if the
-    /// recorded object is missing or another one. `done` is called when the answer has ended, or its client is gone. If the client is gone
-    /// before there is an answer, `done` is dropped.
+    /// Answers a request. If the recorded object is missing or another one, `superseded` finds out whether the link permits another
+    /// archive now. `done` is called when the answer has ended, or its client is gone. If the client is gone before there is an
+    /// answer, `done` is dropped.
     pub async fn answer(
         &self,
         download: Download<'_>,
@@ -133,7 +133,7 @@ impl Downloads {
     ) -> Response<Body> {
         let archive = download.archive;
         let Some(slot) = self.slots.take(download.link, download.peer).await else {
-            let sentence = "Too many archives are being downloaded; try again in a minute.\n";
+            let sentence = "Too many archives are being downloaded; try again in a minute.";
             return ended(unavailable("too many downloads", sentence, 30), "stream", done);
         };
         let Opened { first, rest, range } = match self.open(archive, range, superseded).await {
@@ -205,29 +205,18 @@ fn unsatisfiable(size: u64) -> Response<Body> {
     answer
 }
 
-fn unavailable(phrase: &'static str, sentence: &'static str, seconds: u32) -> Response<Body> {
-    retry_after(error(StatusCode::SERVICE_UNAVAILABLE, phrase, sentence), seconds)
+fn unavailable(phrase: &'static str, sentence: &str, seconds: u32) -> Response<Body> {
+    let answer = error(StatusCode::SERVICE_UNAVAILABLE, phrase, format!("{sentence}\n"));
+    with_remedy(answer, Some(seconds))
 }
 
 fn failed(fault: Fault) -> Response<Body> {
-    match fault {
-        Fault::Missing => {
-            let sentence =
-                "The archive is missing in the store and is being restored; try again in some minutes.\n";
-            unavailable("archive is being restored", sentence, 60)
-        }
-        Fault::Differs => {
-            let sentence = "The store has other content than what was published; it was not sent.\n";
-            unavailable("archive differs from what was published", sentence, 60)
-        }
-        Fault::Busy => {
-            let sentence = "The store limits the number of requests; try again in some seconds.\n";
-            unavailable("the store is busy", sentence, 10)
-        }
-        Fault::Refused => {
-            let sentence = "The registry cannot read the archive in the store; its log has the details.\n";
-            unavailable("the store refused", sentence, 60)
-        }
-        Fault::Silent => unavailable("the store does not answer", "The store does not answer.\n", 10),
-    }
+    let (phrase, seconds) = match fault {
+        Fault::Missing => ("archive is being restored", 60),
+        Fault::Differs => ("archive differs from what was published", 60),
+        Fault::Busy => ("the store is busy", 10),
+        Fault::Refused => ("the store refused", 60),
+        Fault::Silent => ("the store does not answer", 10),
+    };
+    unavailable(phrase, fault.sentence(), seconds)
 }

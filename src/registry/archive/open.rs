@@ -33,7 +33,7 @@ pub enum Failed {
     Missing,
     /// The object has another checksum or size than recorded.
     Differs,
-    /// The object's bytes ended or stopped too early.
+    /// The object's bytes ended or stopped too early, or arrived too slowly.
     NoBytes,
     Storage(StorageError),
 }
@@ -51,6 +51,23 @@ pub enum Fault {
     Refused,
     /// The store does not answer.
     Silent,
+}
+
+impl Fault {
+    /// The sentence for users.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Missing => {
+                "The archive is missing in the store and is being restored: when the operator next verifies it, or at once with a forced sync."
+            }
+            Self::Differs => {
+                "The store has other content than what was published, so the registry does not send it: report this to the publisher."
+            }
+            Self::Busy => "The store limits the number of requests; try again in a minute.",
+            Self::Refused => "The registry cannot read the archive in the store; its log has the details.",
+            Self::Silent => "The store does not answer; try again in a minute.",
+        }
+    }
 }
 
 impl Failed {

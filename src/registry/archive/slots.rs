@@ -1,7 +1,6 @@
 //! How many archives are streamed at once: in all, by one link, and to one client.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,15 +29,14 @@ pub(super) struct Slots {
 struct State {
     used: usize,
     by_link: HashMap<Box<str>, usize>,
-    /// By the client's network: an IPv6 client has many addresses.
-    by_peer: HashMap<IpAddr, usize>,
+    by_peer: HashMap<Peer, usize>,
     waiting: VecDeque<Waiting>,
 }
 
 #[derive(Debug)]
 struct Waiting {
     link: Box<str>,
-    peer: IpAddr,
+    peer: Peer,
     grant: oneshot::Sender<Slot>,
 }
 
@@ -47,7 +45,7 @@ struct Waiting {
 pub(super) struct Slot {
     slots: Arc<Slots>,
     link: Box<str>,
-    peer: IpAddr,
+    peer: Peer,
 }
 
 impl Slots {
@@ -57,7 +55,6 @@ impl Slots {
 
     /// Waits for a slot, in turn with others that could use it. `None` if there was none in time, or too many wait already.
     pub(super) async fn take(self: &Arc<Self>, link: &str, peer: Peer) -> Option<Slot> {
-        let peer = peer.network();
         let (grant, granted) = oneshot::channel();
         let may_wait = self.state.lock().enqueue(Waiting { link: link.into(), peer, grant }, self.most);
         if !may_wait {
@@ -115,8 +112,8 @@ impl State {
 
     fn release(&mut self, slot: &Slot) {
         self.used -= 1;
-        count_down(&mut self.by_link, &slot.link);
-        count_down(&mut self.by_peer, &slot.peer);
+        count_down(&mut self.by_link, &slot.link, 1);
+        count_down(&mut self.by_peer, &slot.peer, 1);
     }
 }
 
@@ -134,7 +131,7 @@ mod tests {
     use super::*;
 
     fn peer(last: u8) -> Peer {
-        Peer { address: [192, 0, 2, last].into() }
+        Peer::of([192, 0, 2, last].into())
     }
 
     fn slots(most: usize, wait: Duration) -> Arc<Slots> {
@@ -162,7 +159,7 @@ mod tests {
     #[tokio::test]
     async fn the_addresses_of_an_ipv6_network_are_one_client() {
         let slots = slots(100, Duration::from_millis(5));
-        let peer = |text: &str| Peer { address: text.parse().unwrap() };
+        let peer = |text: &str| Peer::of(text.parse().unwrap());
         let mut held = Vec::new();
         for number in 0..PER_PEER {
             let link = number.to_string();

@@ -1,7 +1,6 @@
 //! Answers to links, with a store of the test's that is asked by the real client.
 
 use std::future::ready;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,7 +12,6 @@ use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -125,11 +123,7 @@ impl Answered {
     }
 
     fn metrics(&self) -> String {
-        let mut registry = Registry::with_prefix("opendepot_registry");
-        self.metrics.register(&mut registry);
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        text
+        self.metrics.text().unwrap()
     }
 }
 
@@ -158,7 +152,7 @@ async fn asked_while(
     let outcome = Arc::new(Mutex::new(None));
     let seen = Arc::clone(&outcome);
     let archive = store.archive();
-    let peer = Peer { address: IpAddr::from([192, 0, 2, 1]) };
+    let peer = Peer::of([192, 0, 2, 1].into());
     let download = Download { archive: &archive, method: &method, headers: &headers, link: "link", peer };
     let done = move |outcome| *seen.lock().unwrap() = Some(outcome);
     let answer = downloads.answer(download, ready(superseded), done).await;
@@ -463,7 +457,7 @@ async fn many_streams_of_one_link_keep_no_other_link_waiting() {
     let downloads = Downloads::new(storage, Mode::Stream, Vec::new(), 20, RegistryMetrics::default());
     let (archive, headers) = (store.archive(), HeaderMap::new());
     let ask = |link: &'static str, last: u8| {
-        let peer = Peer { address: [192, 0, 2, last].into() };
+        let peer = Peer::of([192, 0, 2, last].into());
         let download = Download { archive: &archive, method: &Method::GET, headers: &headers, link, peer };
         downloads.answer(download, ready(None), |_| {})
     };

@@ -1,6 +1,5 @@
 //! Access control: identifies the sender of a request, and decides what this identity may download.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +20,7 @@ use super::reviews::Reviews;
 use super::settings::{AccessError, AccessSettings};
 use super::static_tokens::StaticTokens;
 use crate::domain::Address;
+use crate::registry::http::Peer;
 use crate::registry::metrics::RegistryMetrics;
 
 /// Decisions that are remembered.
@@ -35,9 +35,7 @@ const REFUSALS: u32 = 60;
 pub struct Asked<'a> {
     /// The Kubernetes namespace: an alias is resolved already.
     pub namespace: &'a str,
-    /// The name in the address.
     pub name: &'a str,
-    /// The system in the address.
     pub system: &'a str,
     /// `metadata.name` of the Module that holds the address, if there is one.
     pub holder: Option<&'a str>,
@@ -86,8 +84,7 @@ impl Access {
         for issuer in issuers.all.iter().map(Arc::clone) {
             tasks.spawn(async move { issuer.keep_keys_current().await });
         }
-        let current = Arc::clone(&tokens);
-        tasks.spawn(async move { current.keep_current().await });
+        tasks.spawn(Arc::clone(&tokens).keep_current());
         let reviews = Arc::new(Reviews::new(Box::new(reviewer), metrics.clone()));
         Ok(Self {
             identifier: Identifier::new(audience, tokens, issuers, Arc::clone(&reviews)),
@@ -103,7 +100,7 @@ impl Access {
     }
 
     /// Who sends the request.
-    pub async fn identify(&self, headers: &HeaderMap, peer: IpAddr) -> Result<Arc<Identity>, Denied> {
+    pub async fn identify(&self, headers: &HeaderMap, peer: Peer) -> Result<Arc<Identity>, Denied> {
         let (kind, result) = match bearer::token(headers).transpose() {
             Some(token) => self.identifier.identify(token, peer).await,
             None => ("anonymous", self.anonymous.clone().ok_or(Denied::Unauthenticated(self.no_token))),
@@ -113,7 +110,7 @@ impl Access {
     }
 
     /// Whose token it is. It is checked as that of an `Authorization` header.
-    pub async fn identify_token(&self, token: &SecretString, peer: IpAddr) -> Result<Arc<Identity>, Denied> {
+    pub async fn identify_token(&self, token: &SecretString, peer: Peer) -> Result<Arc<Identity>, Denied> {
         let token = bearer::checked(token.expose_secret());
         let (kind, result) = self.identifier.identify(token, peer).await;
         self.metrics.identified(kind, outcome(&result));
@@ -121,12 +118,12 @@ impl Access {
     }
 
     /// Whether a peer may try to sign in: it has not had too many failed tokens.
-    pub fn may_sign_in(&self, peer: IpAddr) -> Result<(), Denied> {
+    pub fn may_sign_in(&self, peer: Peer) -> Result<(), Denied> {
         self.identifier.may_try(peer)
     }
 
     /// Counts a failed sign-in at the identity provider as a failed token.
-    pub fn failed_to_sign_in(&self, peer: IpAddr) {
+    pub fn failed_to_sign_in(&self, peer: Peer) {
         self.identifier.record_failure(peer);
     }
 
@@ -140,7 +137,7 @@ impl Access {
     pub async fn may_download(
         &self,
         identity: &Arc<Identity>,
-        peer: IpAddr,
+        peer: Peer,
         asked: Asked<'_>,
     ) -> Result<(), Denied> {
         let who = payer(identity, peer);
@@ -157,12 +154,12 @@ impl Access {
         })
     }
 
-    /// Whether a page shows the module `asked` to `identity`. A denial is not counted as a refusal, because the page lists the
-    /// modules, and the client does not guess them.
+    /// Whether a page shows the module `asked` to `identity`. Denials here do not count against the client: the page chose the
+    /// modules, not the client.
     pub async fn sees(
         &self,
         identity: &Arc<Identity>,
-        peer: IpAddr,
+        peer: Peer,
         right: Right,
         asked: Asked<'_>,
     ) -> Result<bool, Denied> {
@@ -220,7 +217,7 @@ impl Access {
 }
 
 /// Whose limits count a review.
-fn payer(identity: &Identity, peer: IpAddr) -> Who {
+fn payer(identity: &Identity, peer: Peer) -> Who {
     match identity.kind {
         Kind::Anonymous => Who::Peer(peer),
         _ => Who::Identity(identity.limit_key),
@@ -235,9 +232,8 @@ fn issuers(settings: &AccessSettings) -> Result<Issuers, AccessError> {
     Issuers::new(configs, settings.ca_pem.as_deref())
 }
 
-/// A yes is kept by the object that is downloaded, a no by the requested address. If a no were kept by the object, it would be
-/// known already when another address of the same name is requested, and the time of the answer would show which of the two has
-/// a holder.
+/// Two keys, so that timing does not show which of two addresses has a holder: a yes is kept by the object that is downloaded, a no
+/// by the requested address. If a no were kept by the object, it would be known when another address of that name is requested.
 fn keys(identity: &Identity, right: Right, asked: Asked<'_>) -> Keys {
     let key = |kind: &str, parts: &[&str]| {
         let fields = Fields::new().bytes(&identity.rights_key).text(kind);

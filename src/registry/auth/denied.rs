@@ -8,8 +8,6 @@ use http::StatusCode;
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// 400: the header is not understood, and the connection is closed.
-    Malformed(&'static str),
     /// 401, with the reason phrase.
     Unauthenticated(&'static str),
     /// 403: the same for what exists and what does not.
@@ -23,14 +21,12 @@ pub enum Denied {
 /// Seconds for which a failed review is not repeated.
 pub(super) const REVIEW_PAUSE: u32 = 5;
 
-pub(super) const TWO_HEADERS: &str = "two Authorization headers";
-
-pub(super) const NO_TOKEN: &str = "token required: set TF_TOKEN_ and the host's name";
+pub(super) const NO_TOKEN: &str = "token required: set TF_TOKEN_HOST, such as TF_TOKEN_registry_acme_io";
 /// The same where `terraform login` works.
 pub(super) const NO_TOKEN_BUT_LOGIN: &str =
-    "token required: set TF_TOKEN_ and the host's name, or run terraform login";
+    "token required: set TF_TOKEN_HOST, such as TF_TOKEN_registry_acme_io, or run terraform login";
 pub(super) const NOT_BEARER: &str = "not a bearer token";
-pub(super) const EMPTY: &str = "token is empty: give TF_TOKEN_ and the host's name a value";
+pub(super) const EMPTY: &str = "token is empty: TF_TOKEN_HOST is set without a value";
 pub(super) const MALFORMED: &str = "token is malformed";
 pub(super) const TOO_LONG: &str = "token is longer than 16 KiB";
 pub(super) const EXPIRED: &str = "token expired: get a new one";
@@ -73,7 +69,6 @@ impl Denied {
     /// The status of the answer.
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -89,11 +84,10 @@ impl Denied {
     /// Why, in fixed words.
     pub const fn phrase(self) -> &'static str {
         match self {
-            Self::Malformed(phrase)
-            | Self::Unauthenticated(phrase)
+            Self::Unauthenticated(phrase)
             | Self::TooMany { phrase, .. }
             | Self::Unavailable { phrase, .. } => phrase,
-            Self::Forbidden => "Forbidden: no right to download this module",
+            Self::Forbidden => "Forbidden: no permission to download this module",
         }
     }
 
@@ -101,7 +95,7 @@ impl Denied {
     pub const fn retry_after(self) -> Option<u32> {
         match self {
             Self::TooMany { retry_after, .. } | Self::Unavailable { retry_after, .. } => Some(retry_after),
-            Self::Malformed(_) | Self::Unauthenticated(_) | Self::Forbidden => None,
+            Self::Unauthenticated(_) | Self::Forbidden => None,
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Finds the identity of a token: a static one, a JWT of a configured issuer, or one that the API server reviews. The first
 //! kind that matches decides.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use super::review_cache::{Answer, Failure, Key, Keys, Outcome, ReviewCache, TIME
 use super::reviews::{Reviews, TokenAnswer, life};
 use super::static_tokens::{self, StaticTokens};
 use super::token::Unverified;
+use crate::registry::http::Peer;
 
 /// Tokens that are remembered.
 const TOKENS: usize = 4096;
@@ -51,13 +51,13 @@ impl Identifier {
     pub(super) async fn identify(
         &self,
         token: Result<SecretString, Denied>,
-        peer: IpAddr,
+        peer: Peer,
     ) -> (&'static str, Identified) {
         let now = Instant::now();
         let token = match token {
             Ok(token) => token,
             Err(denied) => {
-                let key = Fields::new().text(&peer.to_string()).text(denied.phrase()).digest();
+                let key = Fields::new().text(&format!("{peer:?}")).text(denied.phrase()).digest();
                 return ("unknown", Err(self.refuse(key, denied, peer, now)));
             }
         };
@@ -80,20 +80,20 @@ impl Identifier {
     }
 
     /// Whether a peer may try another token.
-    pub(super) fn may_try(&self, peer: IpAddr) -> Result<(), Denied> {
+    pub(super) fn may_try(&self, peer: Peer) -> Result<(), Denied> {
         let phrase = denied::TOO_MANY_FAILED_TOKENS;
         let checked = self.failed_tokens.check(&Who::Peer(peer), Instant::now());
         checked.map_err(|retry_after| Denied::TooMany { phrase, retry_after })
     }
 
     /// Counts a failed token.
-    pub(super) fn record_failure(&self, peer: IpAddr) {
+    pub(super) fn record_failure(&self, peer: Peer) {
         self.failed_tokens.record(Who::Peer(peer), Instant::now());
     }
 
     /// Refuses a token without a review. While the refusal is remembered, the token counts only once, because a client sends it
     /// for each module of a configuration. If the peer has to wait, that is the answer instead.
-    fn refuse(&self, key: Key, denied: Denied, peer: IpAddr, now: Instant) -> Denied {
+    fn refuse(&self, key: Key, denied: Denied, peer: Peer, now: Instant) -> Denied {
         let keys = Keys { yes: key, no: key };
         if self.identities.known(&keys, now).is_some() {
             return denied;
@@ -111,7 +111,7 @@ impl Identifier {
         token: SecretString,
         keys: Keys,
         now: Instant,
-        peer: IpAddr,
+        peer: Peer,
     ) -> (Kind, Outcome<Arc<Identity>, &'static str>) {
         // The claims are dropped before anything is awaited: they take several times the memory of their text.
         let (issuer, phrase) = Unverified::parse(token.expose_secret())
@@ -154,7 +154,7 @@ pub(super) fn not_worth_a_review(
 async fn counted(
     review: impl Future<Output = TokenAnswer>,
     failed_tokens: Arc<Limit>,
-    peer: IpAddr,
+    peer: Peer,
 ) -> TokenAnswer {
     let answer = review.await;
     if matches!(answer, Answer::No(_)) {

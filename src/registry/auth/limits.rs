@@ -1,6 +1,5 @@
 //! Limits on what one identity or one peer costs others.
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -8,6 +7,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::bounded::Bounded;
 use super::review_cache::Key;
 use crate::domain::Mutex;
+use crate::registry::http::Peer;
 
 /// Identities and peers that each limit remembers.
 const REMEMBERED: usize = 16_384;
@@ -25,8 +25,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Who {
     Identity(Key),
-    /// The network of a [`Peer`](crate::registry::http::Peer).
-    Peer(IpAddr),
+    Peer(Peer),
 }
 
 /// Permits a number of events per minute, and as many at once: a token bucket, kept as the instant at which it is full again.

@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::identity::{Identity, Kind};
 use super::token::Unverified;
+use crate::api::{GROUP, VERSION};
 use crate::controller::client::explain;
 
 /// Time limit of one review.
@@ -131,8 +132,8 @@ pub(super) fn access_review(
 ) -> SubjectAccessReview {
     let attributes = ResourceAttributes {
         verb: Some("get".into()),
-        group: Some("opendepot.defdev.io".into()),
-        version: Some("v1alpha1".into()),
+        group: Some(GROUP.into()),
+        version: Some(VERSION.into()),
         resource: Some("modules".into()),
         subresource: (right == Right::Download).then(|| "download".into()),
         namespace: Some(namespace.into()),

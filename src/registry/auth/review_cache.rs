@@ -24,7 +24,7 @@ pub(super) struct Times {
     pub failure: Duration,
 }
 
-/// Those of access reviews.
+/// Times of access reviews.
 pub(super) const TIMES: Times = Times {
     yes: Duration::from_mins(1),
     no: Duration::from_secs(10),
@@ -61,7 +61,7 @@ pub(super) struct Failure {
     pub stale: bool,
 }
 
-/// What a caller receives.
+/// A yes or no, or why there is neither.
 pub(super) type Outcome<Y, N> = Result<Result<Y, N>, Denied>;
 
 struct Yes<Y> {

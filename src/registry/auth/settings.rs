@@ -14,7 +14,6 @@ pub struct AccessSettings {
     pub auth_config: Option<PathBuf>,
     /// `--tokens-dir`: a mounted Secret.
     pub tokens_dir: Option<PathBuf>,
-    /// `--anonymous`
     pub anonymous: bool,
     /// Whether `--login-issuer` is set, so that `terraform login` works.
     pub login: bool,

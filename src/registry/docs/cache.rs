@@ -13,8 +13,8 @@ use crate::registry::archive::Fault;
 const KEPT: usize = 16 << 20;
 /// The largest documentation of one archive, in compressed bytes.
 pub(super) const LARGEST: usize = KEPT / 2;
-/// How long an archive that took too long is not read again: the machine may have been busy.
-const TOO_SLOW: Duration = Duration::from_mins(1);
+/// How long an archive is not fetched again if this machine may be the cause: it may be busy, or start no process.
+const PAUSE: Duration = Duration::from_mins(1);
 
 /// Why documentation cannot be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -32,11 +32,11 @@ pub enum NoDocs {
     #[error("The documentation of many archives is being read or compared: try again in a minute.")]
     Busy,
     /// The store does not return the archive that was published.
-    #[error("{}", of_store(*.0))]
+    #[error("{}", .0.sentence())]
     #[serde(skip)]
     Store(Fault),
-    /// The spool folder cannot be used.
-    #[error("The registry could not read the archive; its log has the details.")]
+    /// The spool folder cannot be used, or no process be started.
+    #[error("The registry could not read the archive: see its log. It is read again after a minute.")]
     Disk,
 }
 
@@ -51,17 +51,6 @@ impl NoDocs {
     /// Seconds until another attempt can succeed; `None` if none can, since an archive does not change.
     pub fn retry_after(self) -> Option<u32> {
         (!matches!(self, Self::TooLarge | Self::Unreadable)).then_some(60)
-    }
-}
-
-fn of_store(fault: Fault) -> &'static str {
-    match fault {
-        Fault::Missing => {
-            "The archive is missing in the store and is being restored: try again in some minutes."
-        }
-        Fault::Differs => "The store has other content than what was published; it was not read.",
-        Fault::Refused => "The registry cannot read the archive in the store; its log has the details.",
-        Fault::Busy | Fault::Silent => "The store did not return the archive: try again in a minute.",
     }
 }
 
@@ -94,9 +83,9 @@ impl Kept {
     pub(super) fn put(&mut self, key: Key, answer: Answer, now: Instant) {
         let until = match answer {
             Ok(_) | Err(NoDocs::TooLarge | NoDocs::Unreadable) => None,
-            Err(NoDocs::TooSlow) => Some(now + TOO_SLOW),
+            Err(NoDocs::TooSlow | NoDocs::Disk) => Some(now + PAUSE),
             // The archive can be read again at once.
-            Err(NoDocs::Busy | NoDocs::Store(_) | NoDocs::Disk) => return,
+            Err(NoDocs::Busy | NoDocs::Store(_)) => return,
         };
         let size = |answer: &Answer| 128 + answer.as_ref().map_or(0, |packed| packed.size());
         let bytes = size(&answer);
@@ -120,7 +109,7 @@ mod tests {
     #[test]
     fn only_what_can_pass_by_itself_is_to_be_tried_again() {
         for (fault, is_passing) in [
-            (Fault::Missing, true),
+            (Fault::Missing, false),
             (Fault::Busy, true),
             (Fault::Silent, true),
             (Fault::Differs, false),
@@ -132,17 +121,17 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_that_took_too_long_is_read_again_after_a_minute() {
+    fn what_the_machine_may_have_caused_is_tried_again_after_a_minute() {
         let (mut kept, now) = (Kept::default(), Instant::now());
-        let later = now + TOO_SLOW;
-        let errors = [NoDocs::TooSlow, NoDocs::Unreadable, NoDocs::Store(Fault::Silent)];
+        let later = now + PAUSE;
+        let errors = [NoDocs::TooSlow, NoDocs::Disk, NoDocs::Unreadable, NoDocs::Store(Fault::Silent)];
         for (at, error) in errors.into_iter().enumerate() {
             let key = [u8::try_from(at).unwrap(); 32];
             kept.put(key, Err(error), now);
             let known = |kept: &mut Kept, now| kept.get(&key, now).map(|known| known.err().unwrap());
             let (at_once, after) = (known(&mut kept, now), known(&mut kept, later));
             match error {
-                NoDocs::TooSlow => assert_eq!((at_once, after), (Some(error), None)),
+                NoDocs::TooSlow | NoDocs::Disk => assert_eq!((at_once, after), (Some(error), None)),
                 NoDocs::Unreadable => assert_eq!((at_once, after), (Some(error), Some(error))),
                 _ => assert_eq!((at_once, after), (None, None)),
             }

@@ -162,14 +162,14 @@ async fn beginning(pipe: Option<impl AsyncRead + Unpin>, longest: u64) -> std::i
 }
 
 /// Only a panic, and a lack of memory or stack within the limits, are about the archive. Any other signal is that of the limit of
-/// processor time, of a machine without memory, or of a user.
+/// processor time, of a machine without memory, of a disk, or of a user.
 #[cfg(not(windows))]
 fn why_it_failed(status: ExitStatus) -> NoDocs {
     use std::os::unix::process::ExitStatusExt as _;
 
     use rustix::process::Signal;
 
-    let aborts = [Signal::ABORT, Signal::SEGV, Signal::BUS].map(Signal::as_raw);
+    let aborts = [Signal::ABORT, Signal::SEGV].map(Signal::as_raw);
     match (status.code(), status.signal()) {
         (Some(101), _) => NoDocs::Unreadable,
         (_, Some(signal)) if aborts.contains(&signal) => NoDocs::Unreadable,
@@ -195,6 +195,7 @@ mod tests {
             (101 << 8, NoDocs::Unreadable),
             (6, NoDocs::Unreadable),
             (11, NoDocs::Unreadable),
+            (7, NoDocs::TooSlow),
             (1 << 8, NoDocs::Disk),
             (2 << 8, NoDocs::Disk),
             (9, NoDocs::TooSlow),

@@ -34,7 +34,7 @@ pub struct Change {
     pub is_breaking: bool,
 }
 
-/// Leaves out what only looks added or removed, since the files of a side were not all read.
+/// Leaves out what only looks added or removed in a comparison in which files of one side were unread.
 pub(super) fn keep_certain(changes: &mut Vec<Change>, is_old_partial: bool, is_new_partial: bool) {
     changes.retain(|change| {
         let is_of_both = matches!(change.what, "source" | "version");

@@ -104,10 +104,10 @@ fn provider(name: &str, required: &Value) -> Provider {
     let listed = required.get("configuration_aliases").and_then(Value::as_array);
     let aliases = listed.into_iter().flatten().filter_map(plain);
     Provider {
-        name: name.into(),
         source: entry("source"),
         version: plain(required).or_else(|| entry("version")),
         aliases: aliases.filter(|alias| is_configuration(alias, name)).collect(),
+        ..Provider::named(name)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Documentation of stored archives, read when one of their pages is first opened, and kept compressed.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +9,6 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::digest::{Context, SHA256};
 use futures::future::{BoxFuture, FutureExt as _, Shared};
 use futures::{StreamExt as _, stream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument as _;
 
 use super::cache::{Answer, Kept, Key, NoDocs};
@@ -20,22 +18,24 @@ use super::folders::LIMITS;
 use super::markdown::Links;
 #[cfg(test)]
 use super::packed::Packed;
-use crate::controller::bulkhead::Bulkhead;
+use crate::controller::bulkhead::{Bulkhead, BulkheadPermit};
 use crate::domain::{Mutex, hash_of};
-use crate::registry::archive::{self, Archive, Failed, Fault, Opened};
+use crate::registry::archive::{self, Archive, Failed, Opened};
+use crate::registry::http::Peer;
 use crate::registry::index::ServedVersion;
 use crate::registry::metrics::RegistryMetrics;
 use crate::storage::Storage;
 use crate::workdir::temporary_file;
 
-/// Archives that are read at once, and comparisons and large pages that are made at once.
+/// Archives that are read at once, one of a namespace, and comparisons and large pages that are made at once.
 const AT_ONCE: usize = 2;
-/// Archives that wait to be read, and those for one client: a crawler opens the pages of all versions.
+/// Archives that wait to be read. Half of them may be for one client, since a crawler opens the pages of all versions, and half
+/// of one namespace, whose archives may all be slow.
 const WAITING: usize = 32;
-const PER_PEER: usize = WAITING / 2;
 /// How long fetching an archive may take, and reading it, without the wait for a slot.
-const TIME: Duration = Duration::from_secs(10);
-/// Requests that wait for an archive to be read, or for their turn. Each of them keeps a connection that others could use.
+const TIME: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
+/// Requests that wait for an archive to be read, or for their turn. Each of them keeps a connection that others could use. Half of
+/// them may be of one client.
 const REQUESTS: usize = 256;
 /// How long a request waits.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,10 +48,14 @@ pub struct Library {
     metrics: RegistryMetrics,
     kept: Arc<Mutex<Kept>>,
     reading: Arc<Mutex<HashMap<Key, Reading>>>,
+    /// Two permits for each archive: by client, and by namespace.
     waiting: Arc<Bulkhead>,
-    slots: Arc<Semaphore>,
-    turns: Arc<Semaphore>,
-    requests: Arc<Semaphore>,
+    /// By namespace.
+    slots: Arc<Bulkhead>,
+    /// By client: the pages that one waits for do not delay those of others.
+    turns: Arc<Bulkhead>,
+    /// By client.
+    requests: Arc<Bulkhead>,
 }
 
 /// A read of an archive, for which several requests can wait.
@@ -60,11 +64,18 @@ type Reading = Shared<BoxFuture<'static, Answer>>;
 impl Library {
     /// Archives are unpacked into `spool_dir`. Failures of the store are counted in `metrics`.
     pub fn new(storage: Arc<Storage>, spool_dir: PathBuf, metrics: RegistryMetrics) -> Self {
-        let (kept, reading) = (Arc::default(), Arc::default());
-        let waiting = Arc::new(Bulkhead::new(WAITING, PER_PEER));
-        let [slots, turns, requests] =
-            [AT_ONCE, AT_ONCE, REQUESTS].map(|count| Arc::new(Semaphore::new(count)));
-        Self { storage, spool_dir, metrics, kept, reading, waiting, slots, turns, requests }
+        let limit = |all, each| Arc::new(Bulkhead::new(all, each));
+        Self {
+            storage,
+            spool_dir,
+            metrics,
+            kept: Arc::default(),
+            reading: Arc::default(),
+            waiting: limit(2 * WAITING, WAITING / 2),
+            slots: limit(AT_ONCE, 1),
+            turns: limit(AT_ONCE, AT_ONCE),
+            requests: limit(REQUESTS, REQUESTS / 2),
+        }
     }
 
     /// Stores the documentation of a version, without an archive.
@@ -78,25 +89,26 @@ impl Library {
 
     /// The permits of comparisons and large pages that are made, and of requests that wait.
     #[cfg(test)]
-    pub fn limits(&self) -> [Arc<Semaphore>; 2] {
+    pub fn limits(&self) -> [Arc<Bulkhead>; 2] {
         [&self.turns, &self.requests].map(Arc::clone)
     }
 
     /// What `show` makes of the documentation of a version, for the page of a folder. A large page is made in turn.
     pub async fn show<T: Send + 'static>(
         &self,
+        namespace: &str,
         version: &ServedVersion,
         folder: &str,
-        peer: IpAddr,
+        peer: Peer,
         show: impl FnOnce(Answer) -> T + Send + 'static,
     ) -> Result<T, NoDocs> {
-        let docs = self.docs(version, peer).await;
+        let docs = self.docs(namespace, version, peer).await;
         if !docs.as_ref().is_ok_and(|packed| packed.is_large(folder)) {
             return Ok(show(docs));
         }
         // Nothing is held during the wait: many requests could hold more than is kept.
         drop(docs);
-        match self.turn().await {
+        match self.turn(peer).await {
             Ok(turn) => {
                 let docs = self.known(version);
                 in_turn(turn, move || show(docs)).await
@@ -108,22 +120,23 @@ impl Library {
     /// What `show` makes of what changed between two versions. A request that ends while it waits starts no comparison.
     pub async fn compare<T: Send + 'static>(
         &self,
+        namespace: &str,
         old: &ServedVersion,
         new: &ServedVersion,
-        peer: IpAddr,
+        peer: Peer,
         show: impl FnOnce(&Comparison) -> T + Send + 'static,
     ) -> Result<T, NoDocs> {
         // Both are read before the wait. Nothing is held meanwhile.
         for version in [old, new] {
-            self.docs(version, peer).await?;
+            self.docs(namespace, version, peer).await?;
         }
-        let turn = self.turn().await?;
+        let turn = self.turn(peer).await?;
         let (old, new) = (self.known(old)?, self.known(new)?);
         in_turn(turn, move || show(&compare(&old, &new))).await
     }
 
     /// The documentation of a version. Requests for the same archive share one read, which continues if all of them end.
-    async fn docs(&self, version: &ServedVersion, peer: IpAddr) -> Answer {
+    async fn docs(&self, namespace: &str, version: &ServedVersion, peer: Peer) -> Answer {
         let links = Links::of(version);
         let key = key(&version.archive, &links);
         if let Some(known) = self.kept.lock().get(&key, Instant::now()) {
@@ -132,15 +145,15 @@ impl Library {
         if version.archive.size > LIMITS.archive_bytes {
             return Err(NoDocs::TooLarge);
         }
-        let Ok(_permit) = self.requests.try_acquire() else { return Err(NoDocs::Busy) };
-        let read = self.begin(key, version.archive.clone(), links, peer)?;
+        let _permit = self.requests.try_acquire(hash_of(peer)).ok_or(NoDocs::Busy)?;
+        let read = self.begin(key, version.archive.clone(), links, hash_of(peer), hash_of(namespace))?;
         tokio::time::timeout(PATIENCE, read).await.unwrap_or(Err(NoDocs::Busy))
     }
 
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, NoDocs> {
-        let Ok(_permit) = self.requests.try_acquire() else { return Err(NoDocs::Busy) };
-        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await;
-        turn.ok().and_then(Result::ok).ok_or(NoDocs::Busy)
+    async fn turn(&self, peer: Peer) -> Result<BulkheadPermit, NoDocs> {
+        let peer = hash_of(peer);
+        let _permit = self.requests.try_acquire(peer).ok_or(NoDocs::Busy)?;
+        tokio::time::timeout(PATIENCE, self.turns.acquire(peer)).await.map_err(|_| NoDocs::Busy)
     }
 
     /// The documentation of a version that was read before. Another read would keep the turn from the others.
@@ -149,17 +162,25 @@ impl Library {
         known.unwrap_or(Err(NoDocs::Busy))
     }
 
-    fn begin(&self, key: Key, archive: Archive, links: Links, peer: IpAddr) -> Result<Reading, NoDocs> {
+    fn begin(
+        &self,
+        key: Key,
+        archive: Archive,
+        links: Links,
+        peer: u64,
+        namespace: u64,
+    ) -> Result<Reading, NoDocs> {
         let mut reading = self.reading.lock();
         if let Some(read) = reading.get(&key) {
             return Ok(read.clone());
         }
-        let Some(waits) = self.waiting.try_acquire(hash_of(peer)) else { return Err(NoDocs::Busy) };
+        let waits = self.waiting.try_acquire(peer).zip(self.waiting.try_acquire(namespace));
+        let waits = waits.ok_or(NoDocs::Busy)?;
         let library = self.clone();
         let task = tokio::spawn(async move {
             let _waits = waits;
             // A read that panics must not be the answer until the registry ends.
-            let answer = AssertUnwindSafe(library.read(&archive, &links)).catch_unwind().await;
+            let answer = AssertUnwindSafe(library.read(namespace, &archive, &links)).catch_unwind().await;
             let answer = answer.unwrap_or(Err(NoDocs::Disk));
             library.kept.lock().put(key, answer.clone(), Instant::now());
             library.reading.lock().remove(&key);
@@ -170,22 +191,24 @@ impl Library {
         Ok(read)
     }
 
-    async fn read(&self, archive: &Archive, links: &Links) -> Answer {
+    async fn read(&self, namespace: u64, archive: &Archive, links: &Links) -> Answer {
         // Held until the child has ended, even if no request waits for it.
-        let Ok(_slot) = self.slots.acquire().await else { return Err(NoDocs::Busy) };
+        let _slot = self.slots.acquire(namespace).await;
         let fetched = tokio::time::timeout(TIME, self.fetch(archive)).await;
-        let file = fetched.unwrap_or(Err(NoDocs::Store(Fault::Silent)))?;
+        let file = fetched.unwrap_or_else(|_| Err(self.failed(archive, &Failed::NoBytes)))?;
         let span = tracing::warn_span!("documentation", object = %archive.location.location());
         child::documentation(&file, &self.spool_dir, links, TIME).instrument(span).await.map(Arc::new)
     }
 
-    /// The archive in a temporary file. Fails unless the bytes have the recorded checksum. Failures of the store are
-    /// classified and counted as those of downloads.
+    /// A failure of the store, classified, logged and counted as those of downloads.
+    fn failed(&self, archive: &Archive, failed: &Failed) -> NoDocs {
+        archive::report(failed, &archive.location.location(), &self.metrics);
+        NoDocs::Store(failed.fault())
+    }
+
+    /// The archive in a temporary file. Fails unless the bytes have the recorded checksum.
     async fn fetch(&self, archive: &Archive) -> Result<tempfile::TempPath, NoDocs> {
-        let failed = |failed: Failed| {
-            archive::report(&failed, &archive.location.location(), &self.metrics);
-            NoDocs::Store(failed.fault())
-        };
+        let failed = |failed: Failed| self.failed(archive, &failed);
         let opened = archive::open(&self.storage, archive, None, &self.metrics).await;
         let Opened { first, rest, .. } = opened.map_err(failed)?;
         let (file, path) = temporary_file(&self.spool_dir).map_err(NoDocs::disk)?.into_parts();
@@ -212,7 +235,7 @@ impl Library {
 
 /// Works apart from the threads that answer requests. The turn is held until the work has ended, even if no request waits for it.
 async fn in_turn<T: Send + 'static>(
-    turn: OwnedSemaphorePermit,
+    turn: BulkheadPermit,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, NoDocs> {
     let done = tokio::task::spawn_blocking(move || {
@@ -231,3 +254,6 @@ fn key(archive: &Archive, links: &Links) -> Key {
     key.copy_from_slice(hash.finish().as_ref());
     key
 }
+
+#[cfg(test)]
+mod tests;

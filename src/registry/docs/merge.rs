@@ -38,9 +38,10 @@ pub(super) fn override_with(folder: &mut Folder, file: Folder) {
             set(&mut base.version, over.version);
         }
     }
+    // A `provider` block replaces no entry of `required_providers`, nor the other way round.
     let required: Vec<Provider> = file.providers.into_iter().filter(Provider::is_requirement).collect();
-    let replaced: BTreeSet<&String> = required.iter().map(|provider| &provider.name).collect();
-    folder.providers.retain(|base| !replaced.contains(&base.name));
+    let replaced: BTreeSet<_> = required.iter().map(|over| (&over.name, over.is_block)).collect();
+    folder.providers.retain(|base| !replaced.contains(&(&base.name, base.is_block)));
     folder.providers.extend(required);
 }
 

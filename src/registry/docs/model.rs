@@ -107,6 +107,9 @@ pub struct Provider {
     /// Configurations of it that a caller has to pass: `aws` for the default one, aliases such as `aws.east`. Sorted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<String>,
+    /// Whether this is a `provider` block, until the files of a folder are put together.
+    #[serde(skip)]
+    pub is_block: bool,
 }
 
 /// Whether a resource is created or read.
@@ -125,7 +128,6 @@ pub enum ResourceMode {
 /// A `resource`, `data` or `ephemeral` block.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Resource {
-    /// Which block.
     pub mode: ResourceMode,
     /// Its type, such as `aws_eks_cluster`.
     #[serde(rename = "type")]

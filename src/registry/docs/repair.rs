@@ -4,7 +4,7 @@
 
 use hcl_edit::parser::parse_body;
 
-use super::text::{heredoc_len, is_word};
+use super::text::{comment_len, heredoc_len, is_word};
 
 /// A block that cannot be parsed.
 pub(super) struct Repaired<'a> {
@@ -19,7 +19,7 @@ pub(super) struct Repaired<'a> {
 /// The blocks of a piece. Each part of the text is scanned once, and parsed once.
 pub(super) fn repaired(piece: &str) -> Vec<Repaired<'_>> {
     let mut blocks = Vec::new();
-    // Its length is the number of bytes that were read.
+    // Grows in step with `piece`: its length is the read position.
     let mut text = String::with_capacity(piece.len());
     let (mut depth, mut begin, mut header) = (0_usize, 0, "");
     let block = |text: &str, begin: usize, header| Repaired {
@@ -161,15 +161,6 @@ fn string_step(rest: &[u8], open: &mut Vec<u8>) -> usize {
         }
         _ => 1,
     }
-}
-
-/// The length of the comment at the start of a text, without the line break at its end.
-fn comment_len(text: &str) -> Option<usize> {
-    if text.starts_with('#') || text.starts_with("//") {
-        return Some(text.find('\n').unwrap_or(text.len()));
-    }
-    let within = text.strip_prefix("/*")?;
-    Some(within.find("*/").map_or(text.len(), |end| end + 4))
 }
 
 #[cfg(test)]

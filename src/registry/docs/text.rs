@@ -98,19 +98,15 @@ fn tokens(source: &str) -> Vec<&str> {
     let mut out = Vec::new();
     let mut rest = source;
     while let Some(next) = rest.chars().next() {
-        let (len, is_kept) = match next {
-            '"' => (string_end(rest), true),
-            '<' if rest.starts_with("<<") => (heredoc_len(rest).unwrap_or(1), true),
-            '#' => (rest.find('\n').unwrap_or(rest.len()), false),
-            '/' if rest.starts_with("//") => (rest.find('\n').unwrap_or(rest.len()), false),
+        let (len, is_kept) = match (next, comment_len(rest)) {
             // A comment without an end was cut: the digest of the rest is in it.
-            '/' if rest.starts_with("/*") => {
-                rest.find("*/").map_or((rest.len(), true), |end| (end + 2, false))
-            }
-            '\n' => (1, true),
-            c if c.is_whitespace() => (c.len_utf8(), false),
-            c if is_dotted(c) => (rest.find(|c| !is_dotted(c)).unwrap_or(rest.len()), true),
-            c => (c.len_utf8(), true),
+            (_, Some(len)) => (len, rest.starts_with("/*") && !rest[..len].ends_with("*/")),
+            ('"', _) => (string_end(rest), true),
+            ('<', _) if rest.starts_with("<<") => (heredoc_len(rest).unwrap_or(1), true),
+            ('\n', _) => (1, true),
+            (c, _) if c.is_whitespace() => (c.len_utf8(), false),
+            (c, _) if is_dotted(c) => (rest.find(|c| !is_dotted(c)).unwrap_or(rest.len()), true),
+            (c, _) => (c.len_utf8(), true),
         };
         if is_kept {
             out.push(&rest[..len]);
@@ -132,6 +128,15 @@ fn string_end(text: &str) -> usize {
         }
     }
     text.len()
+}
+
+/// The length of the comment at the start of a text, without the line break at its end.
+pub(super) fn comment_len(text: &str) -> Option<usize> {
+    if text.starts_with('#') || text.starts_with("//") {
+        return Some(text.find('\n').unwrap_or(text.len()));
+    }
+    let within = text.strip_prefix("/*")?;
+    Some(within.find("*/").map_or(text.len(), |end| end + 4))
 }
 
 /// The length of the heredoc at the start of `text`, without the line break behind its delimiter. White space in it is content.
@@ -221,6 +226,7 @@ mod tests {
             ("{}", "{ }"),
             ("[<<E\na\nE\n, 1]", "[<<E\na\nE\n, 1 # one\n]"),
             ("true", "true // yes"),
+            ("1 + 2", "1 /*/ one */ + 2"),
             ("{\n  a = {\n    b = 1\n  }\n  c = 2\n}", "{ a = { b = 1 }, c = 2 }"),
         ];
         for (one, other) in same {

@@ -40,7 +40,7 @@ impl Service {
         let look = || self.version(asked);
         // Another replica may have made the link for a version that this one has not seen yet. The clients do not retry.
         let found = if is_current(asked.link, now()) {
-            self.index.find_unidentified(peer.network(), look).await
+            self.pages.index.find_unidentified(peer, look).await
         } else {
             look()
         };
@@ -57,13 +57,13 @@ impl Service {
             let current = permitted(self.version(asked));
             (current.as_ref().ok() != Some(&archive)).then_some(current)
         };
-        let superseded = self.index.find_unidentified(peer.network(), changed);
+        let superseded = self.pages.index.find_unidentified(peer, changed);
         self.downloads.answer(download, superseded, move |outcome| line.write(outcome)).await
     }
 
     /// The version that a valid link names.
     fn version(&self, asked: &ArchivePath<'_>) -> Option<ServedVersion> {
-        let module = self.index.get(&asked.address);
+        let module = self.pages.index.get(&asked.address);
         let version = module.as_ref().and_then(|module| module.stored(&asked.release));
         // A MAC is computed in any case, so that the duration does not reveal whether the version exists.
         let unknown = [0; 32];

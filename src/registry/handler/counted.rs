@@ -5,20 +5,19 @@ use std::time::Instant;
 use axum::http::StatusCode;
 
 use super::log::final_status;
-use crate::registry::metrics::{Endpoint, RegistryMetrics};
+use crate::registry::metrics::RegistryMetrics;
 
 /// A request that is being answered. It is counted when this is dropped: with status 499 if there is no answer.
 pub(super) struct Counted<'a> {
-    /// What it is for, as soon as that is known.
-    pub endpoint: Endpoint,
     metrics: &'a RegistryMetrics,
+    endpoint: &'static str,
     start: Instant,
     status: Option<StatusCode>,
 }
 
 impl<'a> Counted<'a> {
-    pub(super) fn start(metrics: &'a RegistryMetrics) -> Self {
-        Self { endpoint: Endpoint::Other, metrics, start: Instant::now(), status: None }
+    pub(super) fn start(metrics: &'a RegistryMetrics, endpoint: &'static str) -> Self {
+        Self { metrics, endpoint, start: Instant::now(), status: None }
     }
 
     pub(super) fn answered(mut self, status: StatusCode) {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::domain::{Address, Release};
 use crate::registry::archive::Outcome;
-use crate::registry::client::{ClientInfo, loggable};
+use crate::registry::client::ClientInfo;
 use crate::registry::path::ArchivePath;
 
 /// The status to record of a request that has ended: 499, as nginx does, if its client left before there was an answer. `None`
@@ -26,7 +26,7 @@ pub(super) struct DownloadLine {
 
 impl DownloadLine {
     pub(super) fn start(address: Address, release: &Release, client: ClientInfo) -> Self {
-        let version = loggable(&release.to_string());
+        let version = release.to_string();
         Self { address, version, user: "-".into(), client, start: Instant::now(), status: None }
     }
 
@@ -62,7 +62,7 @@ pub(super) struct ArchiveLine {
 
 impl ArchiveLine {
     pub(super) fn start(asked: &ArchivePath<'_>) -> Self {
-        let version = loggable(&asked.release.to_string());
+        let version = asked.release.to_string();
         Self { address: asked.address.clone(), version, start: Instant::now(), outcome: None }
     }
 

@@ -13,47 +13,37 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use bytes::Bytes;
 
 use self::counted::Counted;
 use self::log::DownloadLine;
-use super::aliases::Aliases;
 use super::answers::detail::detail;
 use super::answers::encoded::answer_once;
 use super::archive::Downloads;
-use super::auth::{Access, Asked, Denied, Identity};
+use super::auth::{Asked, Denied, Identity};
 use super::client::{ClientInfo, loggable};
 use super::http::{Body, Handler, Peer};
-use super::index::{Index, ServedModule};
+use super::index::ServedModule;
 use super::key_file::CurrentKeys;
-use super::metrics::{Endpoint, RegistryMetrics};
+use super::metrics::RegistryMetrics;
 use super::page::Pages;
 use super::page::path::{PagePath, page};
 use super::path::{self, Route};
 use super::responses;
-use super::session::{self, Action, Sessions};
+use super::session::{self, Action};
 use crate::domain::{Address, Release};
 
 /// Everything that answers need.
 pub struct Service {
-    /// The served modules.
-    pub index: Arc<Index>,
-    /// Who may download.
-    pub access: Arc<Access>,
-    /// Second names of namespaces.
-    pub aliases: Aliases,
+    /// Pages for people. The API has the same index, access control, aliases and sessions.
+    pub pages: Pages,
     /// The keys of archive links.
     pub keys: CurrentKeys,
-    /// Sessions of people.
-    pub sessions: Arc<Sessions>,
     /// Answers to valid links.
     pub downloads: Downloads,
-    /// Pages for people.
-    pub pages: Pages,
     /// `--url` without a slash at its end; empty if it is not known.
     pub url: String,
-    /// Counts.
     pub metrics: RegistryMetrics,
     /// Whether downloads are counted per module.
     pub module_metrics: bool,
@@ -61,21 +51,16 @@ pub struct Service {
 
 impl Handler for Service {
     async fn handle(&self, request: Request<Bytes>, peer: Peer) -> Response<Body> {
-        let mut counted = Counted::start(&self.metrics);
-        let (parts, body) = request.into_parts();
-        let answer = match session::action(&parts.method, parts.uri.path()) {
-            Some(action) => {
-                counted.endpoint = Endpoint::Login;
-                self.sign_in(action, &parts, &body, peer).await
-            }
-            None => self.answer(&parts, peer, &mut counted.endpoint).await,
-        };
+        let (head, body) = request.into_parts();
+        let request = Requested::of(&head.method, &head.uri);
+        let counted = Counted::start(&self.metrics, request.endpoint());
+        let answer = self.answer(request, &head, &body, peer).await;
         counted.answered(answer.status());
         answer
     }
 
     fn unhandled(&self, status: StatusCode) {
-        self.metrics.answered(Endpoint::Other, status.as_u16(), Duration::ZERO);
+        self.metrics.answered("other", status.as_u16(), Duration::ZERO);
     }
 
     fn largest_body(&self, head: &Parts) -> u64 {
@@ -84,25 +69,21 @@ impl Handler for Service {
 }
 
 impl Service {
-    /// `endpoint` is set before anything is waited for.
-    async fn answer(&self, request: &Parts, peer: Peer, endpoint: &mut Endpoint) -> Response<Body> {
-        let Parts { uri, method, headers, .. } = request;
-        let Some(route) = path::route(uri.path()) else {
-            if let Some(page) = page(uri.path(), uri.query()) {
-                *endpoint = of_page(&page);
-                return self.pages.answer(page, uri, method, headers, peer).await;
-            }
-            let Some(methods) = session::methods(uri.path()) else { return responses::no_such_path() };
-            *endpoint = Endpoint::Login;
-            return responses::method_not_allowed(methods);
+    async fn answer(&self, request: Requested<'_>, head: &Parts, body: &[u8], peer: Peer) -> Response<Body> {
+        let Parts { uri, method, headers, .. } = head;
+        let route = match request {
+            Requested::SignIn(action) => return self.sign_in(action, head, body, peer).await,
+            Requested::Api(route) => route,
+            Requested::Page(page) => return self.pages.answer(page, uri, method, headers, peer).await,
+            Requested::OtherMethod(methods) => return responses::method_not_allowed(methods),
+            Requested::Unknown => return responses::no_such_path(),
         };
-        *endpoint = endpoint_of(&route);
         let is_archive = matches!(route, Route::Archive(_));
         if method != Method::GET && !(method == Method::HEAD && is_archive) {
             return responses::method_not_allowed(if is_archive { "GET, HEAD" } else { "GET" });
         }
         let answer = match route {
-            Route::Discovery => Ok(responses::discovery(self.sessions.discovery())),
+            Route::Discovery => Ok(responses::discovery(self.pages.sessions.discovery())),
             Route::Versions(address) => self.versions(address, headers, peer).await,
             Route::Module(address, release) => self.module(address, release, headers, peer).await,
             Route::Download(address, release) => Ok(self.download(address, &release, headers, peer).await),
@@ -112,16 +93,16 @@ impl Service {
     }
 
     async fn sign_in(&self, action: Action, head: &Parts, body: &[u8], peer: Peer) -> Response<Body> {
-        let (access, headers, network) = (&self.access, &head.headers, peer.network());
+        let (Pages { access, sessions, .. }, headers) = (&self.pages, &head.headers);
         let query = head.uri.query().unwrap_or_default();
         let result = match action {
-            Action::Login => self.sessions.login(access, headers, body, network).await,
-            Action::Logout => self.sessions.logout(headers, body),
-            Action::Start => self.sessions.start(query),
-            Action::Callback => self.sessions.callback(access, headers, query, network).await,
+            Action::Login => sessions.login(access, headers, body, peer).await,
+            Action::Logout => sessions.logout(headers, body),
+            Action::Start => sessions.start(query),
+            Action::Callback => sessions.callback(access, headers, query, peer).await,
         };
         result.unwrap_or_else(|refused| {
-            let back = self.sessions.back(action, headers, query, body);
+            let back = sessions.back(action, headers, query, body);
             self.pages.sign_in_failed(&refused, &back, headers)
         })
     }
@@ -132,13 +113,14 @@ impl Service {
         headers: &HeaderMap,
         peer: Peer,
     ) -> Result<Response<Body>, Denied> {
-        let address = self.aliases.canonical(address);
-        let identity = self.access.identify(headers, peer.network()).await?;
-        let listing = |module: &Arc<ServedModule>| Some(module.listing.as_ref()?.answer(headers));
-        match self.find(&identity, peer, &address, listing).await? {
-            Some(answer) => Ok(answer),
-            None => self.none_listed(&identity, peer, &address).await,
-        }
+        let address = self.pages.aliases.canonical(address);
+        let identity = self.pages.access.identify(headers, peer).await?;
+        let listing = |module: &Arc<ServedModule>| match &module.listing {
+            Some(listing) => Some(listing.answer(headers)),
+            None => module.reason_of_withdrawal().map(responses::withdrawn),
+        };
+        let found = self.find(&identity, peer, &address, listing).await?;
+        Ok(found.unwrap_or_else(responses::module_not_found))
     }
 
     async fn module(
@@ -148,35 +130,23 @@ impl Service {
         headers: &HeaderMap,
         peer: Peer,
     ) -> Result<Response<Body>, Denied> {
-        let address = self.aliases.canonical(address);
-        let identity = self.access.identify(headers, peer.network()).await?;
+        let address = self.pages.aliases.canonical(address);
+        let identity = self.pages.access.identify(headers, peer).await?;
         let json = |module: &Arc<ServedModule>| {
             if let Some(version) = module.stored_or_latest(release.as_ref()) {
                 return Some(answer_once(detail(module, version), headers));
             }
-            module.version(release.as_ref()?)?.err().map(responses::withdrawn)
+            let reason = match &release {
+                Some(release) => module.version(release)?.err(),
+                None => module.reason_of_withdrawal(),
+            };
+            reason.map(responses::withdrawn)
         };
         match self.find(&identity, peer, &address, json).await? {
             Some(answer) => self.pages.unsent.count(answer, peer).await.ok_or(Denied::SENDING),
             None if release.is_some() => Ok(responses::version_not_found()),
-            None => self.none_listed(&identity, peer, &address).await,
+            None => Ok(responses::module_not_found()),
         }
-    }
-
-    /// The answer for a module without a listed version.
-    async fn none_listed(
-        &self,
-        identity: &Arc<Identity>,
-        peer: Peer,
-        address: &Address,
-    ) -> Result<Response<Body>, Denied> {
-        let module = self.index.get(address);
-        let withdrawn =
-            module.as_ref().and_then(|module| Some((&module.object, module.reason_of_withdrawal()?)));
-        let Some((object, reason)) = withdrawn else { return Ok(responses::module_not_found()) };
-        // Since permission was reviewed, another Module may have become the holder of the address.
-        self.access.may_download(identity, peer.network(), Asked::at(address, Some(object))).await?;
-        Ok(responses::withdrawn(reason))
     }
 
     async fn download(
@@ -186,7 +156,8 @@ impl Service {
         headers: &HeaderMap,
         peer: Peer,
     ) -> Response<Body> {
-        let mut line = DownloadLine::start(self.aliases.canonical(address), release, ClientInfo::of(headers));
+        let address = self.pages.aliases.canonical(address);
+        let mut line = DownloadLine::start(address, release, ClientInfo::of(headers));
         let answer = self.locate(&mut line, release, headers, peer).await.unwrap_or_else(responses::denied);
         if answer.status().is_success() {
             self.metrics.downloaded(line.client.name);
@@ -206,7 +177,7 @@ impl Service {
         headers: &HeaderMap,
         peer: Peer,
     ) -> Result<Response<Body>, Denied> {
-        let identity = self.access.identify(headers, peer.network()).await?;
+        let identity = self.pages.access.identify(headers, peer).await?;
         line.user = loggable(&identity.user);
         let address = &line.address;
         let located = |module: &Arc<ServedModule>| {
@@ -227,34 +198,51 @@ impl Service {
         address: &Address,
         find: impl Fn(&Arc<ServedModule>) -> Option<T>,
     ) -> Result<Option<T>, Denied> {
-        let holder = self.index.get(address).map(|module| module.object.clone());
+        let holder = self.pages.index.get(address).map(|module| module.object.clone());
         let asked = Asked::at(address, holder.as_deref());
-        self.access.may_download(identity, peer.network(), asked).await?;
+        self.pages.access.may_download(identity, peer, asked).await?;
         let found = |module: &Arc<ServedModule>| Some((module.object.clone(), find(module)?));
-        let Some((object, found)) = self.index.find(address, found).await else { return Ok(None) };
+        let Some((object, found)) = self.pages.index.find(address, found).await else { return Ok(None) };
         // Since permission was reviewed, another Module may have become the holder of the address.
         if *object != *asked.object() {
             let asked = Asked::at(address, Some(&object));
-            self.access.may_download(identity, peer.network(), asked).await?;
+            self.pages.access.may_download(identity, peer, asked).await?;
         }
         Ok(Some(found))
     }
 }
 
-fn of_page(page: &PagePath) -> Endpoint {
-    match page {
-        PagePath::Login(_) => Endpoint::Login,
-        PagePath::ListJson(..) | PagePath::CompareJson(..) => Endpoint::Search,
-        _ => Endpoint::Page,
-    }
+/// What a request is for.
+enum Requested<'a> {
+    SignIn(Action),
+    Api(Route<'a>),
+    Page(PagePath),
+    /// A path of signing in, which has only these other methods.
+    OtherMethod(&'static str),
+    Unknown,
 }
 
-fn endpoint_of(route: &Route<'_>) -> Endpoint {
-    match route {
-        Route::Discovery => Endpoint::Discovery,
-        Route::Versions(_) => Endpoint::Versions,
-        Route::Module(..) => Endpoint::Module,
-        Route::Download(..) => Endpoint::Download,
-        Route::Archive(_) => Endpoint::Archive,
+impl<'a> Requested<'a> {
+    fn of(method: &Method, uri: &'a Uri) -> Self {
+        let action = session::action(method, uri.path()).map(Self::SignIn);
+        let route = || path::route(uri.path()).map(Self::Api);
+        let page = || page(uri.path(), uri.query()).map(Self::Page);
+        let other = || session::methods(uri.path()).map(Self::OtherMethod);
+        action.or_else(route).or_else(page).or_else(other).unwrap_or(Self::Unknown)
+    }
+
+    /// The label in metrics.
+    fn endpoint(&self) -> &'static str {
+        match self {
+            Self::SignIn(_) | Self::OtherMethod(_) | Self::Page(PagePath::Login(_)) => "login",
+            Self::Page(PagePath::ListJson(..) | PagePath::CompareJson(..)) => "search",
+            Self::Page(_) => "page",
+            Self::Api(Route::Discovery) => "discovery",
+            Self::Api(Route::Versions(_)) => "versions",
+            Self::Api(Route::Module(..)) => "module",
+            Self::Api(Route::Download(..)) => "download",
+            Self::Api(Route::Archive(_)) => "archive",
+            Self::Unknown => "other",
+        }
     }
 }

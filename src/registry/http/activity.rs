@@ -3,8 +3,6 @@
 //! All changes happen while the connection's task is polled, which computes its deadline afterwards. So no timer is set for a
 //! request that is answered at once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use futures::task::AtomicWaker;
 use tokio::time::Instant;
 
@@ -15,10 +13,6 @@ use crate::domain::Mutex;
 #[derive(Debug)]
 pub(super) struct Activity {
     state: Mutex<State>,
-    /// The connection has to end now, since another one needs its slot.
-    evicted: AtomicBool,
-    /// The connection ends after the request that is running.
-    closing: AtomicBool,
     task: AtomicWaker,
 }
 
@@ -33,6 +27,10 @@ struct State {
     sent: u64,
     /// Whether the client has closed its side.
     ended: bool,
+    /// The connection has to end now, since another one needs its slot.
+    evicted: bool,
+    /// The connection ends after the request that is running.
+    closing: bool,
 }
 
 /// The period in which an answer has to send enough bytes.
@@ -47,7 +45,7 @@ struct Window {
 pub(super) enum Phase {
     /// From the first byte until the first request is read: handshake and headers.
     Fresh,
-    /// No request. The end of an answer may be in a buffer still.
+    /// No request is being read. The end of an answer may be in a buffer still: until it is sent, the next request waits.
     Idle,
     /// A request has begun.
     Headers,
@@ -92,20 +90,16 @@ impl Activity {
             rate: None,
             sent: 0,
             ended: false,
+            evicted: false,
+            closing: false,
         };
-        Self {
-            state: Mutex::new(state),
-            evicted: AtomicBool::new(false),
-            closing: AtomicBool::new(false),
-            task: AtomicWaker::new(),
-        }
+        Self { state: Mutex::new(state), task: AtomicWaker::new() }
     }
 
     pub(super) fn received(&self, bytes: usize) {
         let mut state = self.state.lock();
-        if bytes == 0 {
-            state.ended = true;
-        } else if state.phase == Phase::Idle {
+        state.ended |= bytes == 0;
+        if bytes > 0 && state.phase == Phase::Idle && state.blocked.is_none() {
             (state.phase, state.since) = (Phase::Headers, Instant::now());
         }
     }
@@ -171,7 +165,7 @@ impl Activity {
             Phase::Idle => true,
             Phase::Busy => false,
         };
-        (is_waiting && !self.evicted.load(Ordering::Relaxed)).then_some(state.since)
+        (is_waiting && !state.evicted).then_some(state.since)
     }
 
     /// When the connection has taken too long, unless something happens before. Also checks the rate of an answer.
@@ -189,24 +183,25 @@ impl Activity {
 
     /// Ends the connection now.
     pub(super) fn evict(&self) {
-        self.evicted.store(true, Ordering::Release);
+        self.state.lock().evicted = true;
         self.task.wake();
     }
 
     /// Ends the connection when no request is running.
     pub(super) fn close(&self) {
-        self.closing.store(true, Ordering::Release);
+        self.state.lock().closing = true;
         self.task.wake();
     }
 
     pub(super) fn is_evicted(&self) -> bool {
-        self.evicted.load(Ordering::Acquire)
+        self.state.lock().evicted
     }
 
     /// Whether the connection has to end when no request is running. One that has just been opened may have its first request
     /// under way.
     pub(super) fn ends_when_idle(&self) -> bool {
-        self.closing.load(Ordering::Acquire) && self.state.lock().phase != Phase::Fresh
+        let state = self.state.lock();
+        state.closing && state.phase != Phase::Fresh
     }
 
     /// The task to wake for [`evict`](Self::evict) and [`close`](Self::close).
@@ -252,8 +247,8 @@ mod tests {
         activity.sent(1);
         assert_eq!(cut(&activity, after(30)), None);
         activity.answered();
-        assert_eq!(cut(&activity, after(59)), None);
-        assert_eq!(cut(&activity, after(60)), Some(Cut::Idle));
+        assert_eq!(cut(&activity, after(619)), None);
+        assert_eq!(cut(&activity, after(620)), Some(Cut::Idle));
         activity.received(1);
         assert_eq!(cut(&activity, after(9)), None);
         assert_eq!(cut(&activity, after(10)), Some(Cut::Headers));
@@ -268,7 +263,8 @@ mod tests {
         activity.blocked();
         activity.answered();
         let answered = Instant::now();
-        assert_eq!(next(&activity), Some(Cut::Stalled));
+        activity.received(1);
+        assert_eq!(next(&activity), Some(Cut::Stalled), "the next request waits");
         assert!(activity.waiting_since().is_some(), "it may have to go");
         activity.sent(1);
         assert_eq!(next(&activity), Some(Cut::Idle));

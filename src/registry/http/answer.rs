@@ -58,14 +58,8 @@ pub fn with_remedy(mut answer: Response<Body>, seconds: Option<u32>) -> Response
     if answer.status() == StatusCode::UNAUTHORIZED {
         set(&mut answer, header::WWW_AUTHENTICATE, "Bearer");
     }
-    match seconds {
-        Some(seconds) => retry_after(answer, seconds),
-        None => answer,
+    if let Some(seconds) = seconds {
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-}
-
-/// The time after which the client may try again, in seconds.
-pub fn retry_after(mut answer: Response<Body>, seconds: u32) -> Response<Body> {
-    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     answer
 }

@@ -84,15 +84,15 @@ async fn serve<H: Handler>(
                 tracing::debug!(%address, %error, "a connection failed");
             }
             if !activity.ended() {
-                linger(connection.into_parts().io.into_inner()).await;
+                linger(connection.into_parts().io.into_inner(), watchdog).await;
             }
         }
         Err(cut) => tracing::debug!(%address, reason = cut.reason(), "closed a connection"),
     }
 }
 
-/// Reads what the client still sends, until it closes the connection.
-async fn linger(mut stream: impl AsyncRead + Unpin) {
+/// Reads what the client still sends, until it closes the connection, or another one needs the slot.
+async fn linger(mut stream: impl AsyncRead + Unpin, mut watchdog: Watchdog) {
     let (time, mut most) = LINGER;
     let drop_bytes = async {
         let mut buffer = [0; 2048];
@@ -103,7 +103,8 @@ async fn linger(mut stream: impl AsyncRead + Unpin) {
             }
         }
     };
-    let _ = tokio::time::timeout(time, drop_bytes).await;
+    let mut rest = pin!(tokio::time::timeout(time, drop_bytes));
+    let _ = poll_fn(|cx| watchdog.until(cx, |cx| rest.as_mut().poll(cx))).await;
 }
 
 /// Ends a connection that has taken too long, or whose slot is needed.
@@ -154,5 +155,22 @@ impl Watchdog {
             }
             self.set = false;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answered_connection_whose_slot_is_needed_reads_nothing_more() {
+        let (_client, stream) = tokio::io::duplex(1);
+        let activity = Arc::new(Activity::new());
+        let watchdog = Watchdog::new(Arc::clone(&activity), Limits::default());
+        let lingering = tokio::spawn(linger(stream, watchdog));
+        tokio::task::yield_now().await;
+        assert!(!lingering.is_finished());
+        activity.evict();
+        tokio::time::timeout(LINGER.0 / 2, lingering).await.expect("it ends at once").unwrap();
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::activity::Activity;
@@ -18,15 +17,15 @@ pub(super) struct Connections(Mutex<Table>);
 struct Table {
     next: u64,
     open: HashMap<u64, Open>,
-    /// Connections by address (IPv6: by network), without those of trusted proxies.
-    by_address: HashMap<IpAddr, usize>,
+    /// Connections by client, without those of trusted proxies.
+    by_peer: HashMap<Peer, usize>,
 }
 
 #[derive(Debug)]
 struct Open {
     activity: Arc<Activity>,
     /// `None` for a trusted proxy.
-    counted: Option<IpAddr>,
+    counted: Option<Peer>,
 }
 
 /// The slot of one connection, which is free again when this is dropped.
@@ -38,13 +37,12 @@ pub(super) struct Slot {
 }
 
 impl Connections {
-    /// A slot for a connection from this address (`None`: a trusted proxy). Where there is none, the connection that has
-    /// waited longest for its client is closed: one of the same address if that has too many. `None` if all are busy.
-    pub(super) fn admit(self: &Arc<Self>, counted: Option<IpAddr>, limits: &Limits) -> Option<Slot> {
-        let counted = counted.map(|address| Peer { address }.network());
+    /// A slot for a connection from this client (`None`: a trusted proxy). If there is none, the connection that has waited longest
+    /// for its client is closed: one of the same client if that has too many. `None` if all are busy.
+    pub(super) fn admit(self: &Arc<Self>, counted: Option<Peer>, limits: &Limits) -> Option<Slot> {
         let mut table = self.0.lock();
-        let of_address = counted.and_then(|address| table.by_address.get(&address)).copied().unwrap_or(0);
-        if of_address >= limits.per_peer {
+        let of_peer = counted.and_then(|peer| table.by_peer.get(&peer)).copied().unwrap_or(0);
+        if of_peer >= limits.per_peer {
             table.evict(|open| open.counted == counted)?;
         } else if table.open.len() >= limits.connections {
             table.evict(|_| true)?;
@@ -53,8 +51,8 @@ impl Connections {
         table.next += 1;
         let activity = Arc::new(Activity::new());
         table.open.insert(number, Open { activity: Arc::clone(&activity), counted });
-        if let Some(address) = counted {
-            *table.by_address.entry(address).or_default() += 1;
+        if let Some(peer) = counted {
+            *table.by_peer.entry(peer).or_default() += 1;
         }
         Some(Slot { connections: Arc::clone(self), number, activity })
     }
@@ -82,17 +80,17 @@ impl Table {
 
     fn remove(&mut self, number: u64) -> Option<Open> {
         let open = self.open.remove(&number)?;
-        if let Some(address) = open.counted {
-            count_down(&mut self.by_address, &address);
+        if let Some(peer) = open.counted {
+            count_down(&mut self.by_peer, &peer, 1);
         }
         Some(open)
     }
 }
 
-/// Subtracts one from a count, and removes it at zero.
-pub(in crate::registry) fn count_down<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
+/// Subtracts from a count, and removes it at zero.
+pub(in crate::registry) fn count_down<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K, amount: usize) {
     if let Some(count) = counts.get_mut(key) {
-        *count -= 1;
+        *count -= amount;
         if *count == 0 {
             counts.remove(key);
         }
@@ -119,8 +117,8 @@ mod tests {
         finish: std::time::Duration::ZERO,
     };
 
-    fn address(last: u8) -> IpAddr {
-        IpAddr::from([192, 0, 2, last])
+    fn peer(last: u8) -> Peer {
+        Peer::of([192, 0, 2, last].into())
     }
 
     #[test]
@@ -128,14 +126,14 @@ mod tests {
         let connections = Arc::new(Connections::default());
         let mut slots = Vec::new();
         for last in [1, 2, 1, 3] {
-            slots.push(connections.admit(Some(address(last)), &LIMITS).unwrap());
+            slots.push(connections.admit(Some(peer(last)), &LIMITS).unwrap());
         }
         let evicted =
             |slots: &[Slot]| slots.iter().map(|slot| slot.activity.is_evicted()).collect::<Vec<_>>();
-        let third = connections.admit(Some(address(1)), &LIMITS).unwrap();
+        let third = connections.admit(Some(peer(1)), &LIMITS).unwrap();
         assert_eq!(evicted(&slots), [true, false, false, false], "its own oldest");
         slots[1].activity.begun();
-        let _other = connections.admit(Some(address(4)), &LIMITS).unwrap();
+        let _other = connections.admit(Some(peer(4)), &LIMITS).unwrap();
         assert_eq!(evicted(&slots), [true, false, true, false], "the second is busy");
         slots[3].activity.begun();
         third.activity.begun();
@@ -146,7 +144,7 @@ mod tests {
     #[test]
     fn the_addresses_of_an_ipv6_network_count_as_one() {
         let connections = Arc::new(Connections::default());
-        let admit = |text: &str| connections.admit(Some(text.parse().unwrap()), &LIMITS);
+        let admit = |text: &str| connections.admit(Some(Peer::of(text.parse().unwrap())), &LIMITS);
         let _held: Vec<_> = ["2001:db8::1", "2001:db8::2"]
             .into_iter()
             .filter_map(admit)
@@ -159,22 +157,21 @@ mod tests {
     #[test]
     fn busy_connections_are_not_closed_for_others() {
         let connections = Arc::new(Connections::default());
-        let one = connections.admit(Some(address(1)), &LIMITS).unwrap();
-        let two = connections.admit(Some(address(1)), &LIMITS).unwrap();
+        let one = connections.admit(Some(peer(1)), &LIMITS).unwrap();
+        let two = connections.admit(Some(peer(1)), &LIMITS).unwrap();
         one.activity.begun();
         two.activity.begun();
-        assert!(connections.admit(Some(address(1)), &LIMITS).is_none());
+        assert!(connections.admit(Some(peer(1)), &LIMITS).is_none());
         let proxies: Vec<_> = (0..2).map(|_| connections.admit(None, &LIMITS).unwrap()).collect();
         for slot in &proxies {
             slot.activity.begun();
         }
         assert!(
-            connections.admit(Some(address(2)), &LIMITS).is_none()
-                && connections.admit(None, &LIMITS).is_none()
+            connections.admit(Some(peer(2)), &LIMITS).is_none() && connections.admit(None, &LIMITS).is_none()
         );
         drop(one);
-        assert!(connections.admit(Some(address(1)), &LIMITS).is_some());
+        assert!(connections.admit(Some(peer(1)), &LIMITS).is_some());
         drop((two, proxies));
-        assert!(connections.0.lock().open.is_empty() && connections.0.lock().by_address.is_empty());
+        assert!(connections.0.lock().open.is_empty() && connections.0.lock().by_peer.is_empty());
     }
 }

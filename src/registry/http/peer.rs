@@ -8,19 +8,16 @@ use ipnet::IpNet;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The client of a request.
+/// The client of a request, as limits count it: its address, or the /64 network of an IPv6 address, since a client can use all of
+/// it. IPv4 addresses are never in their IPv6 form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Peer {
-    /// Its address; IPv4 addresses are never in their IPv6 form.
-    pub address: IpAddr,
-}
+pub struct Peer(IpAddr);
 
 impl Peer {
-    /// What limits count by: the address, or the /64 network of an IPv6 address, since a client can use all of it.
-    pub fn network(self) -> IpAddr {
-        match self.address {
-            IpAddr::V4(_) => self.address,
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+    pub const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self(address),
+            IpAddr::V6(own) => Self(IpAddr::V6(Ipv6Addr::from_bits(own.to_bits() & (u128::MAX << 64)))),
         }
     }
 }
@@ -53,10 +50,10 @@ impl TrustedProxies {
     pub fn peer(&self, socket: IpAddr, headers: &HeaderMap) -> Peer {
         let socket = socket.to_canonical();
         if self.contains(socket) {
-            return Peer { address: self.forwarded(socket, headers) };
+            return Peer::of(self.forwarded(socket, headers));
         }
         self.warn_of_unknown_proxy(socket, headers);
-        Peer { address: socket }
+        Peer::of(socket)
     }
 
     /// The rightmost address that is no trusted proxy. Each proxy appends the address that it was called from, so everything
@@ -126,7 +123,7 @@ mod tests {
     }
 
     fn peer(proxies: &TrustedProxies, socket: &str, values: &[&str]) -> String {
-        proxies.peer(socket.parse().unwrap(), &headers(values)).address.to_string()
+        proxies.peer(socket.parse().unwrap(), &headers(values)).0.to_string()
     }
 
     #[test]
@@ -142,12 +139,12 @@ mod tests {
         for (socket, values, client) in [
             ("10.0.0.1", &["192.0.2.1"][..], "192.0.2.1"),
             ("::ffff:10.0.0.1", &["192.0.2.1"], "192.0.2.1"),
-            ("fd00::1", &["2001:db8::1"], "2001:db8::1"),
+            ("fd00::1", &["2001:db8::1"], "2001:db8::"),
             ("10.0.0.1", &["6.6.6.6, 192.0.2.1, 10.2.3.4"], "192.0.2.1"),
             ("10.0.0.1", &["6.6.6.6", "192.0.2.1", "10.2.3.4"], "192.0.2.1"),
             ("10.0.0.1", &["192.0.2.1:4711"], "192.0.2.1"),
-            ("10.0.0.1", &["[2001:db8::1]:4711"], "2001:db8::1"),
-            ("10.0.0.1", &["[2001:db8::1]"], "2001:db8::1"),
+            ("10.0.0.1", &["[2001:db8::1]:4711"], "2001:db8::"),
+            ("10.0.0.1", &["[2001:db8::1]"], "2001:db8::"),
             ("10.0.0.1", &["::ffff:192.0.2.1"], "192.0.2.1"),
             // All are proxies: the leftmost called the others.
             ("10.0.0.1", &["10.9.9.9, 10.2.3.4"], "10.9.9.9"),
@@ -179,7 +176,7 @@ mod tests {
 
     #[test]
     fn limits_count_an_ipv6_network_as_one() {
-        let network = |address: &str| Peer { address: address.parse().unwrap() }.network().to_string();
+        let network = |address: &str| Peer::of(address.parse().unwrap()).0.to_string();
         assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
         assert_eq!(network("192.0.2.1"), "192.0.2.1");
     }
@@ -193,7 +190,7 @@ mod tests {
             let value = HeaderValue::from_str(&format!("{left},{right}{hops}")).unwrap();
             let headers = HeaderMap::from_iter([("x-forwarded-for".parse().unwrap(), value)]);
             let peer = proxies(&["10.0.0.0/8"]).peer("10.0.0.1".parse().unwrap(), &headers);
-            prop_assert_eq!(peer.address, IpAddr::from(right));
+            prop_assert_eq!(peer, Peer::of(right.into()));
         }
 
         #[test]

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::connection;
 use super::connections::Connections;
 use super::limits::Limits;
-use super::peer::TrustedProxies;
+use super::peer::{Peer, TrustedProxies};
 use super::service::{Handler, Shared};
 use super::stop::Stop;
 use super::tls::Tls;
@@ -79,7 +79,7 @@ impl<H: Handler> Server<H> {
 
     fn start(&mut self, stream: TcpStream, from: SocketAddr) {
         let address = from.ip().to_canonical();
-        let counted = (!self.shared.proxies.contains(address)).then_some(address);
+        let counted = (!self.shared.proxies.contains(address)).then_some(Peer::of(address));
         let Some(slot) = self.connections.admit(counted, &self.shared.limits) else {
             if let Some(count) = self.refused.add() {
                 tracing::warn!(

@@ -2,16 +2,14 @@
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::http::request::Parts;
 use axum::http::{Request, Response, StatusCode, header};
 use bytes::Bytes;
 use futures::FutureExt as _;
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::{Body as HttpBody, Incoming};
 
 use super::activity::Activity;
 use super::answer::{Body, closing, error};
@@ -54,7 +52,7 @@ pub(super) async fn respond<H: Handler>(
     activity: Arc<Activity>,
     socket: IpAddr,
     request: Request<Incoming>,
-) -> Response<Tracked> {
+) -> Response<impl HttpBody<Data = Bytes, Error = axum::Error>> {
     activity.begun();
     let mut answer = match checked(&shared, &activity, request).await {
         Ok(request) => handled(&shared, request, socket).await,
@@ -69,7 +67,14 @@ pub(super) async fn respond<H: Handler>(
     if let Some(rate) = answer.extensions_mut().remove::<MinimumRate>() {
         activity.paced(rate);
     }
-    answer.map(|body| Tracked { body, activity })
+    // It is dropped with the body, whether or not that was sent to its end.
+    let answered = Answered(activity);
+    answer.map(|body| {
+        body.map_err(move |error| {
+            let _ = &answered;
+            error
+        })
+    })
 }
 
 async fn handled<H: Handler>(shared: &Shared<H>, request: Request<Bytes>, socket: IpAddr) -> Response<Body> {
@@ -111,34 +116,11 @@ async fn checked<H: Handler>(
     }
 }
 
-/// The body of an answer, which records its end.
-pub(super) struct Tracked {
-    body: Body,
-    activity: Arc<Activity>,
-}
+/// Records the end of an answer when it is dropped.
+struct Answered(Arc<Activity>);
 
-impl HttpBody for Tracked {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Tracked {
+impl Drop for Answered {
     fn drop(&mut self) {
-        self.activity.answered();
+        self.0.answered();
     }
 }

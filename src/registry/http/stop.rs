@@ -5,7 +5,6 @@ use tokio::sync::watch;
 /// What the listener does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
-    /// Serves.
     Running,
     /// Serves, and closes each connection after its answer, so that the client's next one reaches another replica.
     Draining,

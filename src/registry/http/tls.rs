@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use super::not_after::not_after;
 use crate::domain::Mutex;
-use crate::registry::key_file;
+use crate::registry::reread::read_again;
 
 /// Why the files of `--tls-cert-file` and `--tls-key-file` cannot be used.
 #[derive(Debug, Error)]
@@ -50,14 +50,9 @@ struct Pair {
     not_after: Option<Timestamp>,
 }
 
-/// Both files.
 type Content = (Vec<u8>, Vec<u8>);
 
 impl Tls {
-    /// Reads both files.
-    ///
-    /// # Errors
-    /// [`TlsError`] if they cannot be used.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let content = read(certificate, key)?;
         let pair = ArcSwap::from_pointee(pair(certificate, key, &content)?);
@@ -79,44 +74,28 @@ impl Tls {
         self.pair.load().not_after
     }
 
-    /// Reads the files at each interval, for as long as it is polled. A mounted Secret changes by a new symbolic link, which
-    /// file notifications do not report.
+    /// Reads the files at each interval, as long as it is polled.
     pub async fn watch(self: Arc<Self>, interval: Duration) {
-        let mut reported = None;
-        loop {
-            tokio::time::sleep(interval).await;
-            let tls = Arc::clone(&self);
-            let Ok(outcome) = tokio::task::spawn_blocking(move || tls.read_again()).await else { continue };
-            if !is_news(&outcome, &mut reported) {
-                continue;
-            }
+        let tls = Arc::clone(&self);
+        let log = move |error: &str| {
             let not_after = self.not_after().map(|time| time.to_string());
-            match outcome {
-                Ok(_) => tracing::info!(not_after, "read a new TLS certificate"),
-                Err(error) => {
-                    tracing::error!(%error, not_after, "the TLS certificate was changed and cannot be used; the old one is served");
-                }
-            }
-        }
+            tracing::error!(%error, not_after, "the TLS certificate was changed and cannot be used; the old one is served");
+        };
+        read_again(interval, move || tls.replace(), log).await;
     }
 
-    /// Whether a new pair was read: otherwise the files hold the one that is served.
-    pub(super) fn read_again(&self) -> Result<bool, TlsError> {
+    /// Serves the pair in the files, unless it is served already.
+    fn replace(&self) -> Result<(), TlsError> {
         let found = read(&self.certificate, &self.key)?;
         let mut content = self.content.lock();
-        if *content == found {
-            return Ok(false);
+        if *content != found {
+            self.pair.store(Arc::new(pair(&self.certificate, &self.key, &found)?));
+            *content = found;
+            let not_after = self.not_after().map(|time| time.to_string());
+            tracing::info!(not_after, "read a new TLS certificate");
         }
-        self.pair.store(Arc::new(pair(&self.certificate, &self.key, &found)?));
-        *content = found;
-        Ok(true)
+        Ok(())
     }
-}
-
-/// Whether the log has to show this outcome: a new pair, or a problem. One that stays is shown once.
-pub(super) fn is_news(outcome: &Result<bool, TlsError>, reported: &mut Option<String>) -> bool {
-    let is_new_problem = key_file::is_news(outcome.as_ref().err().map(ToString::to_string), reported);
-    is_new_problem || matches!(outcome, Ok(true))
 }
 
 fn read(certificate: &Path, key: &Path) -> Result<Content, TlsError> {

@@ -39,7 +39,7 @@ impl StoredVersion {
         let not_ready = status.ready.as_ref().filter(|ready| !ready.is_true);
         Some(Self {
             release,
-            recorded_format: format_of(&location.key)
+            recorded_format: ArchiveFormat::of_file_name(&location.key)
                 .or_else(|| version.config.as_ref().map(|config| config.file_format)),
             archive: Archive { location: stored, sha256, size },
             source: source.map(|source| source.url.clone()),
@@ -57,17 +57,6 @@ fn is_permitted(rules: &StorageRules, namespace: &str, location: &ObjectLocation
         && is_region(&location.region)
         && checked_path("key", &location.key).is_ok()
         && rules.check(namespace, location).is_ok()
-}
-
-/// The format of a key, by its extension.
-fn format_of(key: &str) -> Option<ArchiveFormat> {
-    let (stem, extension) = key.rsplit_once('.')?;
-    match extension.to_ascii_lowercase().as_str() {
-        "zip" => Some(ArchiveFormat::Zip),
-        "tgz" => Some(ArchiveFormat::Tar),
-        "gz" if stem.to_ascii_lowercase().ends_with(".tar") => Some(ArchiveFormat::Tar),
-        _ => None,
-    }
 }
 
 /// The served form of a Module, whose answer to `/versions` was `before`; `None` unless it holds the address that it claims.

@@ -25,7 +25,6 @@ pub struct Entry {
     pub not_served: Option<NotServed>,
     /// Why it is not served, in the words of its condition: for those who may read the Module.
     pub message: Option<Box<str>>,
-    /// Its served form.
     pub served: Option<Arc<ServedModule>>,
     /// Versions that it lists and that are not stored, in descending order of precedence.
     pub missing: Box<[Missing]>,
@@ -34,9 +33,7 @@ pub struct Entry {
 /// A version that is listed and not served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
-    /// The version.
     pub release: Release,
-    /// Why.
     pub why: WhyMissing,
     /// Why it is withdrawn, if it is.
     pub withdrawn: Option<Box<str>>,

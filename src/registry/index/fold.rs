@@ -29,8 +29,7 @@ pub enum Change<K> {
     Listed(Option<Box<str>>, Vec<K>),
 }
 
-/// Why a stored version of a Module that is not served is missing.
-static STORED: WhyMissing = WhyMissing::NotServed;
+static MODULE_NOT_SERVED: WhyMissing = WhyMissing::NotServed;
 
 /// What is kept of a Version: a list of 10,000 needs less than half of what their whole states would.
 #[derive(Debug)]
@@ -188,7 +187,7 @@ impl Fold {
         let served = if not_served.is_none() {
             serve(module, stored.into_iter(), self.listings.get(uid))
         } else {
-            missing.extend(stored.into_iter().map(|(_, version)| (&version.release, &STORED)));
+            missing.extend(stored.into_iter().map(|(_, version)| (&version.release, &MODULE_NOT_SERVED)));
             None
         };
         Some(entry(module, not_served, served.map(Arc::new), missing.into_iter()))

@@ -10,7 +10,6 @@ mod tests;
 pub mod watch;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use tokio::sync::{Semaphore, watch as signal};
 
 use crate::controller::bulkhead::Bulkhead;
 use crate::domain::{Address, hash_of};
+use crate::registry::http::Peer;
 
 pub use entry::{Entry, Missing, WhyMissing};
 pub use fold::{Change, Fold, Update};
@@ -89,7 +89,7 @@ impl Index {
 
     /// What `look` finds, now or after an update within two seconds, for a request without an identity. One address has a
     /// part of the waits.
-    pub async fn find_unidentified<T>(&self, peer: IpAddr, look: impl Fn() -> Option<T>) -> Option<T> {
+    pub async fn find_unidentified<T>(&self, peer: Peer, look: impl Fn() -> Option<T>) -> Option<T> {
         self.wait_for(look, || self.unidentified.try_acquire(hash_of(peer))).await
     }
 

@@ -335,7 +335,7 @@ async fn many_clients_behind_one_address_wait_together() {
         let (index, address) = (Arc::clone(&index), address.clone());
         tokio::spawn(async move {
             let look = || index.get(&address);
-            index.find_unidentified([192, 0, 2, 1].into(), look).await.is_some()
+            index.find_unidentified(Peer::of([192, 0, 2, 1].into()), look).await.is_some()
         })
     };
     let waiting: Vec<_> = (0..20).map(|_| find()).collect();
@@ -573,8 +573,8 @@ proptest! {
 #[test]
 fn waits_without_an_identity_have_a_limit_in_all_and_one_for_each_client() {
     let waits = Index::default().unidentified;
-    let begin =
-        |number: usize| waits.try_acquire(hash_of(IpAddr::from([192, 0, 2, u8::try_from(number).unwrap()])));
+    let peer = |number: usize| Peer::of([192, 0, 2, u8::try_from(number).unwrap()].into());
+    let begin = |number: usize| waits.try_acquire(hash_of(peer(number)));
     let mut held: Vec<_> = (0..PER_PEER).map(|_| begin(0).unwrap()).collect();
     assert!(begin(0).is_none());
     held.pop();

@@ -1,28 +1,24 @@
 //! The watches of Modules and Versions, and the task that folds their events into the index.
 
 use std::collections::BTreeSet;
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt as _;
 use futures::channel::mpsc;
+use kube::Client;
 use kube::runtime::watcher::Event;
-use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::Index;
 use super::fold::{Change, Fold, KeptVersion, Update};
 use crate::api::state::{ModuleListing, VersionState};
-use crate::controller::watch::{events_of, report, warn_of};
-use crate::domain::Mutex;
-use crate::observe::liveness::{Liveness, Part, in_scope};
+use crate::controller::watch::{MODULES_PER_PAGE, VERSIONS_PER_PAGE, Watcher, scopes};
+use crate::observe::liveness::Liveness;
 use crate::observe::watch_age::WatchAge;
 
-/// Objects per page of a list. A Module of 5,000 versions has a megabyte, a Version some kilobytes.
-const MODULES_PER_PAGE: u32 = 5;
-const VERSIONS_PER_PAGE: u32 = 50;
 const MODULES: &str = "Modules";
 const VERSIONS: &str = "Versions";
 /// Kind and scope of a list.
@@ -53,8 +49,6 @@ impl Seen {
 pub struct Health {
     /// How long a watch has been failing.
     pub(crate) age: WatchAge,
-    /// The lists that have not been read yet.
-    to_list: Mutex<BTreeSet<List>>,
     all_listed: Notify,
     /// Whether requests are to be sent here: from the first lists until the shutdown, since an old list is better than none.
     pub(crate) ready: Arc<AtomicBool>,
@@ -64,13 +58,6 @@ impl Health {
     /// Resolves when each watch has listed its objects once.
     pub async fn listed(&self) {
         self.all_listed.notified().await;
-    }
-
-    fn list_seen(&self, kind: &'static str, scope: Option<Box<str>>) {
-        let mut to_list = self.to_list.lock();
-        if to_list.remove(&(kind, scope)) && to_list.is_empty() {
-            self.all_listed.notify_one();
-        }
     }
 }
 
@@ -83,34 +70,28 @@ pub fn start(
     tasks: &mut JoinSet<&'static str>,
 ) -> (Arc<Index>, Arc<Health>) {
     let (index, health) = (Arc::new(Index::default()), Arc::new(Health::default()));
-    let mut scopes: BTreeSet<Option<&str>> = namespaces.iter().map(|name| Some(name.as_str())).collect();
-    if scopes.is_empty() {
-        scopes.insert(None);
-    }
-    let lists = scopes.iter().flat_map(|scope| [(MODULES, *scope), (VERSIONS, *scope)]);
-    health.to_list.lock().extend(lists.map(|(kind, scope)| (kind, scope.map(Box::<str>::from))));
     let (sender, seen) = mpsc::unbounded();
-    for scope in scopes {
-        let of_scope = |kind: &str| in_scope(scope, &format!("the watch of {kind}"));
-        let watch = |kind: &str| Watch {
-            scope: scope.map(Into::into),
-            part: liveness.part(&of_scope(kind)),
-            name: of_scope(kind),
-            health: Arc::clone(&health),
-            sender: sender.clone(),
-        };
-        tasks.spawn(watch(MODULES).run(client.clone(), MODULES_PER_PAGE, |module| module, Seen::Module));
+    let mut to_list = BTreeSet::new();
+    for namespace in scopes(namespaces) {
+        let scope = || namespace.map(Box::<str>::from);
+        to_list.extend([(MODULES, scope()), (VERSIONS, scope())]);
+        let watcher = Watcher { client, namespace, liveness, age: &health.age };
+        let on_event = changes(scope(), |module: ModuleListing| module, sender.clone(), Seen::Module);
+        tasks.spawn(watcher.run(MODULES_PER_PAGE, pending(), on_event));
         let rules = fold.rules.clone();
         let keep = move |version: VersionState| KeptVersion::of(&version, &rules);
-        tasks.spawn(watch(VERSIONS).run(client.clone(), VERSIONS_PER_PAGE, keep, Seen::Version));
+        let on_event = changes(scope(), keep, sender.clone(), Seen::Version);
+        tasks.spawn(watcher.run(VERSIONS_PER_PAGE, pending(), on_event));
     }
-    tasks.spawn(run_fold(fold, seen, Arc::clone(&index), Arc::clone(&health)));
+    tasks.spawn(run_fold(fold, seen, to_list, Arc::clone(&index), Arc::clone(&health)));
     (index, health)
 }
 
 async fn run_fold(
     mut fold: Fold,
     seen: mpsc::UnboundedReceiver<Seen>,
+    // The lists that have not been read yet.
+    mut to_list: BTreeSet<List>,
     index: Arc<Index>,
     health: Arc<Health>,
 ) -> &'static str {
@@ -137,8 +118,10 @@ async fn run_fold(
         reported = states.shadowed.is_some();
         warn_of_limited(&updates);
         index.apply(updates, states);
-        for (kind, scope) in lists {
-            health.list_seen(kind, scope);
+        for list in lists {
+            if to_list.remove(&list) && to_list.is_empty() {
+                health.all_listed.notify_one();
+            }
         }
     }
     "the index"
@@ -154,53 +137,27 @@ fn warn_of_limited(updates: &[Update]) {
         namespace = &*first.namespace,
         module = &*first.object,
         others,
-        "versions of this Module are stored at locations that this registry may not read, and are not listed: let its \
-         --allow-storage, its --s3-endpoint and its role permit what status.storage of the Versions names"
+        "versions of this Module are stored at locations that this registry may not read, and are not listed: allow the \
+         location in status.storage of these Versions with --allow-storage or --s3-endpoint"
     );
 }
 
-/// One watch of a kind.
-struct Watch {
+/// Sends the changes of a kind in a scope to the fold.
+fn changes<K, C>(
     scope: Option<Box<str>>,
-    part: Part,
-    name: String,
-    health: Arc<Health>,
+    keep: impl Fn(K) -> C,
     sender: mpsc::UnboundedSender<Seen>,
-}
-
-impl Watch {
-    async fn run<K, C>(
-        mut self,
-        client: Client,
-        page_size: u32,
-        keep: impl Fn(K) -> C,
-        seen: fn(Change<C>) -> Seen,
-    ) -> &'static str
-    where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + std::fmt::Debug,
-        K: DeserializeOwned + Send + 'static,
-    {
-        let api: Api<K> = match &self.scope {
-            Some(namespace) => Api::namespaced(client, namespace),
-            None => Api::all(client),
-        };
-        let mut events = std::pin::pin!(events_of(api, page_size));
-        let mut listing = Vec::new();
-        let sender = self.sender;
-        // An error means that the process ends.
-        let send = move |change| drop(sender.unbounded_send(seen(change)));
-        while let Some(event) = self.part.next_of(&mut events).await {
-            report(&event, &self.health.age, &self.name);
-            match event {
-                Ok(Event::Apply(object)) => send(Change::Applied(keep(object))),
-                Ok(Event::Delete(object)) => send(Change::Deleted(keep(object))),
-                Ok(Event::Init) => listing.clear(),
-                Ok(Event::InitApply(object)) => listing.push(keep(object)),
-                // The list replaces what is known as a whole: no answer is shorter for a moment.
-                Ok(Event::InitDone) => send(Change::Listed(self.scope.clone(), std::mem::take(&mut listing))),
-                Err(error) => warn_of(&error, &K::kind(&())),
-            }
-        }
-        "a watch"
+    seen: fn(Change<C>) -> Seen,
+) -> impl FnMut(Event<K>) {
+    let mut listing = Vec::new();
+    // An error means that the process ends.
+    let send = move |change| drop(sender.unbounded_send(seen(change)));
+    move |event| match event {
+        Event::Apply(object) => send(Change::Applied(keep(object))),
+        Event::Delete(object) => send(Change::Deleted(keep(object))),
+        Event::Init => listing.clear(),
+        Event::InitApply(object) => listing.push(keep(object)),
+        // The list replaces what is known as a whole: no answer is shorter for a moment.
+        Event::InitDone => send(Change::Listed(scope.clone(), std::mem::take(&mut listing))),
     }
 }

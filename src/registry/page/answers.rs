@@ -3,6 +3,7 @@
 use axum::http::{HeaderMap, Response, StatusCode, header};
 
 use super::shell::{Viewer, message};
+use crate::domain::names::is_registry_host;
 use crate::registry::auth::Denied;
 use crate::registry::http::Body;
 use crate::registry::http::answer::{answer, private, set, with_remedy};
@@ -11,7 +12,7 @@ pub(super) const NO_DOCS: &str = "documentation not available";
 
 type NotFound = (&'static str, &'static str);
 pub(super) const NO_MODULE: NotFound =
-    ("No such module", "There is no module at this address, or you may not see it.");
+    ("No such module", "There is no module at this address, or you have no permission to see it.");
 pub(super) const NO_VERSION: NotFound =
     ("No such version", "There is no such version of this module, or it is not stored yet.");
 
@@ -30,10 +31,9 @@ pub(super) fn refused(denied: Denied, viewer: &Viewer) -> Response<Body> {
         Denied::Unauthenticated(_) => (why, "Sign in again to see this page", why),
         Denied::Forbidden => (
             "Forbidden",
-            "You may not see this page",
-            "The module does not exist, or you have no right to get modules/download in its namespace.",
+            "You have no permission to see this page",
+            "The module does not exist, or you have no permission to get modules/download in its namespace.",
         ),
-        Denied::Malformed(_) => (why, "This request cannot be read", why),
         Denied::TooMany { .. } | Denied::Unavailable { .. } => (why, "Not now", why),
     };
     let page = message(viewer, denied.status(), phrase, title, sentence);
@@ -49,51 +49,8 @@ pub(super) fn json(body: Vec<u8>) -> Response<Body> {
 /// The placeholder in a snippet for a host that is not known. An address without a host belongs to the public registry.
 pub(super) const NO_HOST: &str = "HOST";
 
-/// `Host`, if that is a host that an address may begin with: the clients take only one with a dot. It is shown to the one who
-/// sent it only.
+/// `Host`, if an address may begin with it. It is shown to the one who sent it only.
 pub(super) fn stated_host(headers: &HeaderMap) -> Option<String> {
     let host = headers.get(header::HOST)?.to_str().ok()?;
-    let (name, port) = host.rsplit_once(':').unwrap_or((host, "443"));
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            && !label.starts_with('-')
-            // The clients take the Unicode form only.
-            && !label.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("xn--"))
-            && !label.ends_with('-')
-    };
-    let is_name = name.len() <= 253 && name.contains('.') && name.split('.').all(is_label);
-    let is_port = port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok();
-    (is_name && is_port).then(|| host.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_that_the_clients_refuse_is_not_shown() {
-        for (host, is_shown) in [
-            ("registry.acme.io", true),
-            ("registry.acme.io:8443", true),
-            ("192.0.2.1:8443", true),
-            ("localhost:8443", false),
-            ("registry", false),
-            ("xn--mdulos-bxa.acme.io", false),
-            ("registry.XN--mdulos-bxa.io", false),
-            ("[::1]:8443", false),
-            ("my_registry:8443", false),
-            ("my_registry.acme.io", false),
-            (".", false),
-            ("acme.", false),
-            ("-a.acme.io", false),
-            ("acme.io:", false),
-            ("acme.io:+443", false),
-            ("acme.io:70000", false),
-            ("", false),
-        ] {
-            let headers = HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]);
-            assert_eq!(stated_host(&headers), is_shown.then(|| host.to_owned()), "{host}");
-        }
-    }
+    is_registry_host(host).then(|| host.to_owned())
 }

@@ -45,7 +45,8 @@ impl Pages {
             let main = page(&address, [&from, &to], comparison);
             Page { title: &title, words: "", viewer: &shown_to, main }.answer(StatusCode::OK, "OK")
         };
-        let compared = self.library.compare(old, new, seer.peer.network(), show).await;
+        let namespace = &module.address.namespace;
+        let compared = self.library.compare(namespace, old, new, seer.peer, show).await;
         Ok(compared.unwrap_or_else(|why| not_compared(why, is_json, viewer)))
     }
 }
@@ -80,10 +81,10 @@ fn page(address: &Address, [from, to]: [&Release; 2], comparison: &Comparison) -
                  expressions are not compared."
             }
         } @else if breaking > 0 {
-            p.notice.warn role="note" { (plural(breaking, "change")) " can need work in a configuration that calls this module." }
+            p.notice.warn role="note" { (plural(breaking, "change")) " may require changes to configurations that call this module." }
         } @else if comparison.is_whole() {
             p.notice role="note" {
-                "No input, output or resource changed in a way that needs work in a configuration that calls this module."
+                "No input, output or resource changed in a way that requires changes to configurations that call this module."
             }
         }
         @if requires_other {
@@ -184,8 +185,8 @@ mod tests {
         let calm = ["No input, output, requirement", "No input, output or resource"];
         for (old, new, sentence) in [
             (&without, &without, "No input, output, requirement, resource or call of a module changed."),
-            (&without, &with, "No input, output or resource changed in a way that needs work"),
-            (&with, &without, "1 change can need work in a configuration that calls this module."),
+            (&without, &with, "No input, output or resource changed in a way that requires changes"),
+            (&with, &without, "1 change may require changes to configurations that call this module."),
             (&without, &unread, "x.tf could not be read: what it declares is not compared."),
             (&without, &cut, "A version exceeds the limits of the comparison"),
         ] {

@@ -93,13 +93,13 @@ fn page(Visible { entries, is_part }: &Visible, readable: &[Arc<Entry>], query: 
         p.count { (plural(entries.len(), "module")) }
         @if *is_part {
             p.notice.warn role="note" {
-                "The registry could not check your right to every module, so modules may be missing here. Search for the \
+                "The registry could not check your permission for every module, so modules may be missing here. Search for the \
                  namespace and name of the module that you want."
             }
         } @else if entries.is_empty() {
             p {
                 @if query.words.is_empty() {
-                    "There is no module that you may install. Ask a platform team for the right to get modules/download in its namespace."
+                    "There is no module that you may install. Ask the platform team for the permission to get modules/download in a namespace."
                 } @else {
                     "No module matches all of these words. The search covers addresses and descriptions. "
                     a href="/" { "Show all modules" }

@@ -83,7 +83,7 @@ impl Pages {
 /// The sentence about a session without a user.
 fn of_session(denied: Denied) -> &'static str {
     match denied {
-        Denied::Malformed(_) | Denied::Unauthenticated(_) | Denied::Forbidden => NOT_ACCEPTED,
+        Denied::Unauthenticated(_) | Denied::Forbidden => NOT_ACCEPTED,
         Denied::TooMany { .. } | Denied::Unavailable { .. } => NOT_KNOWN,
     }
 }

@@ -128,10 +128,10 @@ impl Pages {
         releases: &[&Release],
         seer: &Seer,
     ) -> Result<Option<Arc<Entry>>, Denied> {
-        let (identity, network) = (&seer.identity, seer.peer.network());
+        let (identity, peer) = (&seer.identity, seer.peer);
         let holder = self.index.get(address).map(|module| module.object.clone());
         let asked = Asked::at(address, holder.as_deref());
-        self.access.may_download(identity, network, asked).await?;
+        self.access.may_download(identity, peer, asked).await?;
         let mut entry = self.index.claimant(address);
         let lists_all = |entry: &Arc<Entry>| releases.iter().all(|release| lists(entry, release));
         if !entry.as_ref().is_some_and(lists_all) {
@@ -144,7 +144,7 @@ impl Pages {
         let Some(entry) = entry else { return Ok(None) };
         // A Module that is not served, or has got the address since, may have another name than the one that was reviewed.
         if *entry.object != *asked.object() {
-            self.access.may_download(identity, network, Asked::at(address, Some(&entry.object))).await?;
+            self.access.may_download(identity, peer, Asked::at(address, Some(&entry.object))).await?;
         }
         Ok(Some(entry))
     }
@@ -155,8 +155,7 @@ impl Pages {
             return false;
         }
         let asked = Asked { namespace: &entry.namespace, name: "", system: "", holder: Some(&entry.object) };
-        let network = seer.peer.network();
-        self.access.sees(&seer.identity, network, Right::Read, asked).await.unwrap_or(false)
+        self.access.sees(&seer.identity, seer.peer, Right::Read, asked).await.unwrap_or(false)
     }
 
     async fn module(
@@ -202,7 +201,8 @@ impl Pages {
                 view.page(&viewer)
             }
         };
-        let shown = self.library.show(version, folder, seer.peer.network(), show).await;
+        let namespace = &module.address.namespace;
+        let shown = self.library.show(namespace, version, folder, seer.peer, show).await;
         Ok(shown.unwrap_or_else(|why| {
             let (status, title) = (StatusCode::SERVICE_UNAVAILABLE, "This page cannot be shown");
             message(&seer.viewer, status, NO_DOCS, title, &why.to_string())

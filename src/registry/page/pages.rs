@@ -11,17 +11,11 @@ use crate::registry::session::Sessions;
 
 /// Everything that pages need.
 pub struct Pages {
-    /// All Modules.
     pub index: Arc<Index>,
-    /// Who may download.
-    pub access: Arc<Access>,
-    /// Second names of namespaces.
+    pub access: Access,
     pub aliases: Aliases,
-    /// Sessions of people.
-    pub sessions: Arc<Sessions>,
-    /// Documentation of archives.
+    pub sessions: Sessions,
     pub library: Library,
-    /// Answers that are being sent.
     pub unsent: Unsent,
     /// `HOST[:PORT]` of `--url`.
     pub host: Option<String>,

@@ -9,7 +9,6 @@ use crate::registry::session;
 /// What a path of a page requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PagePath {
-    /// The style sheet.
     Style,
     /// What crawlers may open.
     Robots,
@@ -19,9 +18,7 @@ pub enum PagePath {
     List(Query),
     /// A module, one of its versions, or a folder of a version.
     Module(Address, Option<Release>, String),
-    /// All versions of a module.
     Versions(Address, Query),
-    /// What changed between two versions.
     Compare(Address, [Release; 2]),
     /// The list of modules, as JSON.
     ListJson(Query),

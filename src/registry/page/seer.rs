@@ -26,12 +26,12 @@ impl Seer {
 impl Pages {
     /// Who sends a request of the API: a session counts for pages only.
     pub(super) async fn client(&self, headers: &HeaderMap, peer: Peer) -> Result<Seer, Denied> {
-        Ok(Seer::new(self.access.identify(headers, peer.network()).await?, "/", peer))
+        Ok(Seer::new(self.access.identify(headers, peer).await?, "/", peer))
     }
 
     /// Who opens the page at a path.
     pub(super) async fn seer(&self, path: &str, headers: &HeaderMap, peer: Peer) -> Result<Seer, Denied> {
-        let identity = self.sessions.identify(&self.access, headers, peer.network()).await?;
+        let identity = self.sessions.identify(&self.access, headers, peer).await?;
         Ok(Seer::new(identity, path, peer))
     }
 }

@@ -1,7 +1,6 @@
 //! The bound on the memory of answers that clients have not taken yet.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::http::Response;
@@ -9,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Collected};
 
 use crate::domain::Mutex;
-use crate::registry::http::{Body, MinimumRate, Peer};
+use crate::registry::http::{Body, MinimumRate, Peer, count_down};
 
 /// Bytes of answers that are being sent. Without a bound, slow readers on all connections could fill the memory of the container.
 const MOST: usize = 32 << 20;
@@ -25,13 +24,13 @@ pub struct Unsent(Arc<Mutex<Counts>>);
 #[derive(Debug, Default)]
 struct Counts {
     all: usize,
-    by_peer: HashMap<IpAddr, usize>,
+    by_peer: HashMap<Peer, usize>,
 }
 
 /// Bytes that are counted as long as anything refers to them, such as the buffer of a connection.
 struct Held {
     bytes: Bytes,
-    peer: IpAddr,
+    peer: Peer,
     unsent: Unsent,
 }
 
@@ -57,7 +56,6 @@ impl Unsent {
         if bytes.len() <= SMALL {
             return Some(Response::from_parts(head, bytes.into()));
         }
-        let peer = peer.network();
         if !self.0.lock().add(peer, bytes.len()) {
             return None;
         }
@@ -69,7 +67,7 @@ impl Unsent {
 
 impl Counts {
     /// Counts an answer, if there is room for it. A client can have one answer of any size.
-    fn add(&mut self, peer: IpAddr, size: usize) -> bool {
+    fn add(&mut self, peer: Peer, size: usize) -> bool {
         let of_peer = self.by_peer.get(&peer).copied().unwrap_or(0);
         let fits = self.all + size <= MOST && (of_peer == 0 || of_peer + size <= PER_PEER);
         if fits {
@@ -79,14 +77,9 @@ impl Counts {
         fits
     }
 
-    fn subtract(&mut self, peer: IpAddr, size: usize) {
+    fn subtract(&mut self, peer: Peer, size: usize) {
         self.all -= size;
-        if let Some(of_peer) = self.by_peer.get_mut(&peer) {
-            *of_peer -= size;
-            if *of_peer == 0 {
-                self.by_peer.remove(&peer);
-            }
-        }
+        count_down(&mut self.by_peer, &peer, size);
     }
 }
 
@@ -96,7 +89,7 @@ mod tests {
 
     async fn count(unsent: &Unsent, size: usize, peer: u8) -> Option<Response<Body>> {
         let answer = Response::new(Body::from(vec![b'a'; size]));
-        unsent.count(answer, Peer { address: [192, 0, 2, peer].into() }).await
+        unsent.count(answer, Peer::of([192, 0, 2, peer].into())).await
     }
 
     #[tokio::test]

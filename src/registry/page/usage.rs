@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::answers::NO_HOST;
 use super::module::View;
-use crate::domain::Address;
+use crate::domain::Block;
 use crate::registry::docs::Folder;
 use crate::registry::index::ServedVersion;
 
@@ -33,7 +33,7 @@ impl View<'_> {
             pre.snippet tabindex="0" { code { (self.snippet()) } }
             @if let Some(first) = self.installed_instead() {
                 p.notice.warn role="note" {
-                    "Clients install " (self.linked(first)) " with this block: they do not compare what follows “+” in a version."
+                    "Clients install " (self.linked(first)) " with this block, because they ignore the build metadata after “+”."
                 }
             }
             @if self.host == NO_HOST {
@@ -55,29 +55,15 @@ impl View<'_> {
 
     /// A `module` block that installs this version, with what it requires as comments.
     fn snippet(&self) -> String {
-        let address = &self.module.address;
-        let name = self.folder.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(&address.name);
-        // Terraform takes names of letters, digits, `_` and `-` that begin with a letter or `_`.
-        let name: String =
-            name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
-        let name =
-            if name.starts_with(|c: char| c.is_ascii_alphabetic()) { name } else { format!("m_{name}") };
-        let required = match self.shown.map(|shown| required(&shown.folder)).unwrap_or_default().as_slice() {
-            [] => String::new(),
-            lines => format!("\n  # Required:\n  # {}\n", lines.join("\n  # ")),
-        };
-        format!(
-            "module \"{name}\" {{\n  source  = \"{}\"\n  version = \"{}\"\n{required}}}\n",
-            source(self.host, address, self.folder),
-            self.version.release
-        )
+        let (address, release) = (self.module.address.to_string(), &self.version.release);
+        let folder = Some(self.folder).filter(|folder| !folder.is_empty());
+        let block = Block::of_registry(self.host, &address, release, folder).to_string();
+        let required = self.shown.map(|shown| required(&shown.folder)).unwrap_or_default();
+        if required.is_empty() {
+            return block;
+        }
+        block.replacen("\n}", &format!("\n\n  # Required:\n  # {}\n}}", required.join("\n  # ")), 1)
     }
-}
-
-/// The address of a module, or of a folder of it.
-fn source(host: &str, address: &Address, folder: &str) -> String {
-    let folder = if folder.is_empty() { String::new() } else { format!("//{folder}") };
-    format!("{host}/{address}{folder}")
 }
 
 /// What a caller has to set, a line for each.
@@ -104,10 +90,7 @@ mod tests {
     use crate::registry::docs::Provider;
 
     #[test]
-    fn a_snippet_has_a_host_and_what_is_required() {
-        let address: Address = "platform/eks/aws".parse().unwrap();
-        assert_eq!(source(NO_HOST, &address, "modules/a"), "HOST/platform/eks/aws//modules/a");
-        assert_eq!(source("m.acme.io", &address, ""), "m.acme.io/platform/eks/aws");
+    fn configurations_of_providers_are_required() {
         let aliases = vec!["aws.a".into(), "aws.b".into()];
         let aws = Provider { name: "aws".into(), aliases, ..Provider::default() };
         let aliases = vec!["oci".into(), "oci.home".into()];

@@ -58,7 +58,7 @@ async fn permitted(
     let has = |namespace: Box<str>, object: Box<str>| async move {
         // `""` is all of a namespace.
         let asked = Asked { namespace: &namespace, name: &object, system: "", holder: Some(&object) };
-        match access.sees(&seer.identity, seer.peer.network(), right, asked).await {
+        match access.sees(&seer.identity, seer.peer, right, asked).await {
             Err(denied @ Denied::TooMany { .. }) => {
                 limited.get_or_init(|| denied);
                 Ok(None)

@@ -44,7 +44,7 @@ impl Answer {
         match (self.error.as_deref(), &self.code) {
             (None, Some(code)) => Ok(code),
             (Some("access_denied"), _) => Err(Refused::forbidden(
-                "The identity provider denied access: you may not sign in to this registry, or you cancelled.",
+                "The identity provider denied access: you are not allowed to sign in to this registry, or you cancelled.",
             )),
             (Some("temporarily_unavailable" | "server_error"), _) => {
                 Err(Refused::later("The identity provider has a problem at the moment: try again."))

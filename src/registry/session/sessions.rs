@@ -1,6 +1,5 @@
 //! Sessions of people: their begin, their end, and the identity that a request for a page has.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,8 +22,8 @@ use super::token;
 use crate::registry::auth::token::Unverified;
 use crate::registry::auth::{Access, AccessError, Denied, Identity};
 use crate::registry::client::loggable;
-use crate::registry::http::Body;
 use crate::registry::http::answer::{answer, set};
+use crate::registry::http::{Body, Peer};
 use crate::registry::key_file::CurrentKeys;
 use crate::registry::link::now;
 
@@ -83,7 +82,7 @@ impl Sessions {
         &self,
         access: &Access,
         headers: &HeaderMap,
-        peer: IpAddr,
+        peer: Peer,
     ) -> Result<Arc<Identity>, Denied> {
         match self.token(headers).filter(|_| !headers.contains_key(header::AUTHORIZATION)) {
             Some(token) => access.identify_token(&token, peer).await,
@@ -97,7 +96,7 @@ impl Sessions {
         access: &Access,
         headers: &HeaderMap,
         body: &[u8],
-        peer: IpAddr,
+        peer: Peer,
     ) -> Result<Response<Body>, Refused> {
         request::check_origin(headers, self.url.as_ref())?;
         let form = request::form(headers, body)?;
@@ -145,7 +144,7 @@ impl Sessions {
         access: &Access,
         headers: &HeaderMap,
         query: &str,
-        peer: IpAddr,
+        peer: Peer,
     ) -> Result<Response<Body>, Refused> {
         let provider = self.provider()?;
         let answer = Answer::parse(query);
@@ -181,7 +180,7 @@ impl Sessions {
         access: &Access,
         token: &SecretString,
         back: &str,
-        peer: IpAddr,
+        peer: Peer,
     ) -> Result<Response<Body>, Refused> {
         let text = token.expose_secret();
         // Before it is reviewed.

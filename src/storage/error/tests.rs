@@ -27,6 +27,9 @@ fn messages_say_what_where_and_what_to_do() {
     assert!(
         text(Put, Cause::WrongRegion { right: Some("eu-west-1".into()) }).contains("in region eu-west-1")
     );
+    let code = "InvalidObjectState".to_owned();
+    let archived = Cause::Other { status: Some(403), code: Some(code.clone()), detail: code };
+    assert!(text(Get, archived).contains("InvalidObjectState; the object is archived: remove the lifecycle"));
 }
 
 #[test]
@@ -126,7 +129,7 @@ fn the_reason_of_a_rejected_head_is_an_answer_of_s3_itself() {
     ] {
         assert!(cause.names_reason() && !cause.lacks_reason(), "{cause:?}");
     }
-    for cause in [denied(""), other(400, None)] {
+    for cause in [denied(""), other(400, None), other(401, None)] {
         assert!(cause.lacks_reason() && !cause.names_reason(), "{cause:?}");
     }
     for cause in [

@@ -26,7 +26,7 @@ const BAD_CREDENTIALS: [&str; 11] = [
     "XAdminUserNotFound",
 ];
 /// Codes with which S3 denies access. A 403 without one may come from a firewall or a proxy.
-const DENIED: [&str; 4] = ["AccessDenied", "AllAccessDisabled", "AccountProblem", "InvalidObjectState"];
+const DENIED: [&str; 3] = ["AccessDenied", "AllAccessDisabled", "AccountProblem"];
 /// Codes for too many requests.
 const TOO_FAST: [&str; 7] = [
     "SlowDown",
@@ -103,8 +103,8 @@ fn cause(region: &str, answer: &Answer<'_>) -> Cause {
             Cause::ChecksumMismatch
         }
         (407, _) => Cause::Network { detail: "the proxy requires authentication (HTTP 407)".to_owned() },
-        // Ceph's code for a full quota, which no permission changes.
-        (403, "QuotaExceeded") => answer.unknown(),
+        // A full quota (Ceph), and an object in an archive storage class: no permission changes that.
+        (403, "QuotaExceeded" | "InvalidObjectState") => answer.unknown(),
         (413, _) | (_, "EntityTooLarge") => Cause::EntityTooLarge,
         _ if answer.throttles() => Cause::SlowDown { retry_after: answer.delay() },
         (_, code) if code.starts_with("KMS.") => Cause::Kms { detail: answer.detail() },

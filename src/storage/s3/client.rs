@@ -3,6 +3,7 @@
 //! Nothing is sent before the first request.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_config::environment::region::EnvironmentVariableRegionProvider;
@@ -20,11 +21,12 @@ use aws_sdk_s3::config::{
     StalledStreamProtectionConfig,
 };
 use aws_types::service_config::ServiceConfigKey;
+use hyper_util::client::proxy::matcher::Matcher;
 
 use super::credentials::Lasting;
 use super::default_chain::DefaultChain;
 use super::http::{CaError, http_client};
-use super::plain_http::{self, CONNECT_TIMEOUT};
+use super::plain_http::CONNECT_TIMEOUT;
 use super::proxy::Routed;
 use crate::domain::names::{is_bucket_name, is_region};
 use crate::domain::{Endpoint, EndpointError, Mutex, ObjectLocation};
@@ -65,10 +67,11 @@ struct ClientKey {
 
 impl Clients {
     /// Reads the AWS configuration (environment and profile). `small_buffers`: whether requests to S3
-    /// over plain HTTP have them, unless there is a proxy.
+    /// over plain HTTP have them, unless they use a proxy.
     pub(crate) async fn new(ca_pem: Option<&[u8]>, small_buffers: bool) -> Result<Self, CaError> {
         let http = http_client(ca_pem)?;
-        let objects = Routed { small_buffers: small_buffers && !plain_http::is_proxied(), ..http.clone() };
+        let small_buffers = small_buffers.then(|| Arc::new(Matcher::from_system()));
+        let objects = Routed { small_buffers, ..http.clone() };
         // The default region chain queries the instance's metadata service, which takes seconds on machines without one. Each
         // location names its region; this one is only used by the credential providers (STS).
         let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
@@ -142,7 +145,9 @@ impl Clients {
         if !is_region(&location.region) {
             return Err(Cause::InvalidAddress("the region is not valid; use one such as us-west-2"));
         }
-        let endpoint = location.endpoint.as_deref().map(|text| self.parsed(text)).transpose();
+        // The canonical spelling, also of the default: the SDK signs a host as it is spelled, and clients send another one.
+        let endpoint = location.endpoint.as_deref().or(self.default_endpoint.as_deref());
+        let endpoint = endpoint.map(|text| self.parsed(text)).transpose();
         let endpoint = endpoint.map_err(|_| {
             Cause::InvalidAddress("the endpoint is not a URL; use one such as https://minio.storage.svc:9000")
         })?;
@@ -168,8 +173,7 @@ impl Clients {
                 StalledStreamProtectionConfig::enabled().grace_period(STALL_GRACE).build(),
             );
         // `from` applies the default endpoint too, but also a variable that is empty.
-        let endpoint = key.endpoint.as_ref().map(Endpoint::as_str).or(self.default_endpoint.as_deref());
-        config.set_endpoint_url(endpoint.map(str::to_owned));
+        config.set_endpoint_url(key.endpoint.as_ref().map(|endpoint| endpoint.as_str().to_owned()));
         Client::from_conf(config.build())
     }
 }

@@ -15,9 +15,10 @@ use secrecy::SecretString;
 
 use super::headers::Omitted;
 use super::requests::once;
-use super::sdk_error::{chain, classify_error};
+use super::sdk_error::classify_error;
 use super::stated::of_whole_object;
 use crate::domain::ObjectLocation;
+use crate::domain::text::causes;
 use crate::storage::redaction::presentable;
 use crate::storage::{Cause, Operation, StorageError};
 
@@ -51,7 +52,7 @@ impl Stream for ObjectBody {
         next.map_err(|error| StorageError {
             operation: Operation::Get,
             location: Box::new(self.location.clone()),
-            cause: Cause::Network { detail: presentable(&chain(&error)) },
+            cause: Cause::Network { detail: presentable(&causes(&error)) },
         })
     }
 }

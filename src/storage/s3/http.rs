@@ -1,15 +1,22 @@
 //! The HTTP clients of the SDK: with and without the proxy, and with roots that are trusted in addition to the system's.
 
-use aws_sdk_s3::config::{RuntimeComponents, SharedHttpClient};
-use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
-use aws_smithy_http_client::{Builder, ConnectorBuilder};
+use std::time::Duration;
+
+use aws_sdk_s3::config::http::{HttpRequest, HttpResponse};
+use aws_sdk_s3::primitives::SdkBody;
+use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use reqwest::{Certificate, Client, ClientBuilder, redirect};
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use thiserror::Error;
 
+use super::plain_http::CONNECT_TIMEOUT;
 use super::proxy::Routed;
+use crate::domain::text::causes;
+
+/// For a connection to a link-local address. There is none on a machine without a metadata service.
+const LINK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why the PEM roots of `--ca-file` cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -19,36 +26,66 @@ pub enum CaError {
     /// Counted from 1.
     #[error("certificate {number} cannot be read: {problem}; replace it, or remove it from the file")]
     Certificate { number: usize, problem: String },
+    #[error("no HTTP client can be set up with these and the system's certificates: {problem}")]
+    Client { problem: String },
 }
 
-/// The SDK's default client with additional roots. `build_https` would silently ignore the proxy.
+/// The clients of both servers, with additional roots.
 pub(super) fn http_client(ca_pem: Option<&[u8]>) -> Result<Routed, CaError> {
-    let mut roots = TrustStore::default();
     if let Some(pem) = ca_pem {
         check_roots(pem)?;
-        roots = roots.with_pem_certificate(pem);
     }
-    let proxied = client_through(ProxyConfig::from_env(), roots.clone());
-    let direct = client_through(ProxyConfig::disabled(), roots);
-    Ok(Routed { proxied, direct, small_buffers: false })
+    let proxied = SharedHttpConnector::new(Http(client(ca_pem, CONNECT_TIMEOUT, |builder| builder)?));
+    let direct = SharedHttpConnector::new(Http(client(ca_pem, LINK_TIMEOUT, ClientBuilder::no_proxy)?));
+    Ok(Routed { proxied, direct, small_buffers: None, limit: None })
 }
 
-fn client_through(proxy: ProxyConfig, roots: TrustStore) -> SharedHttpClient {
-    Builder::new().build_with_connector_fn(move |settings, components| {
-        let mut connector = ConnectorBuilder::default()
-            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-            .proxy_config(proxy.clone());
-        // Building a context cannot fail today. If that changes, only the system's roots are trusted.
-        if let Ok(context) = TlsContext::builder().with_trust_store(roots.clone()).build() {
-            connector = connector.tls_context(context);
-        }
-        connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
-        connector.build()
-    })
+/// A client that uses the proxy, unless `settings` excludes it.
+///
+/// It never uses HTTP/2, whose streams share one connection and its window: downloads that slow clients do not read would stop all
+/// others, and a connection that drops packets would be used again after a timeout.
+fn client(
+    ca_pem: Option<&[u8]>,
+    connect_timeout: Duration,
+    settings: impl FnOnce(ClientBuilder) -> ClientBuilder,
+) -> Result<Client, CaError> {
+    let unusable = |error: reqwest::Error| CaError::Client { problem: causes(&error) };
+    let roots = ca_pem.map(Certificate::from_pem_bundle).transpose().map_err(unusable)?;
+    let builder = Client::builder()
+        .http1_only()
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .connect_timeout(connect_timeout)
+        .tls_certs_merge(roots.into_iter().flatten());
+    settings(builder).build().map_err(unusable)
 }
 
-/// Parses the roots before the connector does, which panics on invalid ones.
+/// Sends requests of the SDK.
+#[derive(Debug)]
+struct Http(Client);
+
+impl HttpConnector for Http {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let client = self.0.clone();
+        HttpConnectorFuture::new(async move {
+            let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+            let request = reqwest::Request::try_from(request.map(reqwest::Body::wrap));
+            let request = request.map_err(|error| ConnectorError::user(error.into()))?;
+            let response = client.execute(request).await.map_err(not_sent)?;
+            let response = http::Response::<reqwest::Body>::from(response);
+            HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
+                .map_err(|error| ConnectorError::other(error.into(), None))
+        })
+    }
+}
+
+/// An error as the SDK distinguishes them: it repeats requests after both kinds.
+fn not_sent(error: reqwest::Error) -> ConnectorError {
+    let error = error.without_url();
+    if error.is_timeout() { ConnectorError::timeout(error.into()) } else { ConnectorError::io(error.into()) }
+}
+
+/// Parses the roots before the client does, which does not say which one is invalid.
 fn check_roots(pem: &[u8]) -> Result<(), CaError> {
     let mut roots = RootCertStore::empty();
     for (index, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
@@ -61,10 +98,62 @@ fn check_roots(pem: &[u8]) -> Result<(), CaError> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::sync::Arc;
+
+    use http_body_util::BodyExt as _;
+    use opendepot_testbed::authority::Authority;
+    use rustls::ServerConfig;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
     use super::*;
 
     pub(in crate::storage) const ROOT: &str =
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/root.pem"));
+
+    /// The clients without the environment's proxy, since tests connect to loopback.
+    pub(in crate::storage) fn without_proxy(ca_pem: Option<&[u8]>) -> Routed {
+        let clients = http_client(ca_pem).unwrap();
+        Routed { proxied: clients.direct.clone(), ..clients }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_speaks_http_2_is_asked_over_http_1() {
+        let authority = Authority::new("store").unwrap();
+        let identity = authority.server(&["127.0.0.1"]).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![identity.certificate_der.into()],
+                identity.key_der.try_into().expect("a private key"),
+            )
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("https://{}/modules/vpc/a%20b.zip?x-id=GetObject", listener.local_addr().unwrap());
+        let served = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = TlsAcceptor::from(Arc::new(config)).accept(stream).await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.unwrap());
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+            let protocol = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+            (protocol, String::from_utf8(request).unwrap().to_lowercase())
+        });
+        let client = without_proxy(Some(authority.pem().as_bytes()));
+        let answer = client.call(HttpRequest::get(url).unwrap()).await.unwrap();
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "ok");
+        let (protocol, request) = served.await.unwrap();
+        assert_eq!(protocol.as_deref(), Some(&b"http/1.1"[..]));
+        assert!(request.starts_with("get /modules/vpc/a%20b.zip?x-id=getobject http/1.1\r\n"), "{request}");
+        assert!(!request.contains("accept-encoding"), "the bytes are used as they are stored: {request}");
+    }
 
     #[test]
     fn roots_are_checked_before_they_are_used() {

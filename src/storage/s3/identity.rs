@@ -8,7 +8,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::ProvideCredentials as _;
 use aws_sdk_sts::error::ProvideErrorMetadata as _;
 
-use super::sdk_error::chain;
+use crate::domain::text::causes;
 use crate::storage::redaction::presentable;
 use crate::storage::{Cause, Storage};
 
@@ -29,7 +29,7 @@ impl Storage {
         };
         let credentials = loaded.map_err(|error| match error {
             CredentialsError::CredentialsNotLoaded(_) => Cause::CredentialsMissing,
-            error => Cause::CredentialsUnavailable { detail: presentable(&chain(&error)) },
+            error => Cause::CredentialsUnavailable { detail: presentable(&causes(&error)) },
         })?;
         let features = credentials.get_property::<Vec<Feature>>().map_or(&[][..], Vec::as_slice);
         Ok(features.iter().find_map(described).unwrap_or("the default chain"))
@@ -47,7 +47,7 @@ impl Storage {
             Ok(identity) => return Ok(identity.arn().unwrap_or("an identity without an ARN").to_owned()),
             Err(error) => error,
         };
-        let detail = presentable(&chain(&error));
+        let detail = presentable(&causes(&error));
         let Some(response) = error.raw_response() else { return Err(Cause::Network { detail }) };
         let status = response.status().as_u16();
         Err(match error.code() {

@@ -5,14 +5,19 @@
 //! fail or return the proxy's credentials, and the proxy sees the token. So they bypass the proxy, regardless of `NO_PROXY`.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_s3::config::http::{HttpRequest, HttpResponse};
-use aws_sdk_s3::config::{HttpClient, RuntimeComponents, SharedHttpClient};
+use aws_sdk_s3::config::{HttpClient, RuntimeComponents};
 use aws_sdk_s3::primitives::SdkBody;
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use http::Uri;
 use http_body_util::Limited;
+use hyper_util::client::proxy::matcher::Matcher;
 use url::{Host, Url};
 
 use super::plain_http;
@@ -20,46 +25,55 @@ use super::plain_http;
 /// The longest answer that is collected in memory, in bytes.
 const LONGEST: usize = 256 << 10;
 
-/// A client or connector that uses the proxy, and one that does not.
+/// A client that uses the proxy, and one that does not.
 #[derive(Clone, Debug)]
-pub(super) struct Routed<C = SharedHttpClient> {
-    pub proxied: C,
-    pub direct: C,
-    /// Whether requests over plain HTTP are sent with small buffers instead.
-    pub small_buffers: bool,
+pub(super) struct Routed {
+    pub proxied: SharedHttpConnector,
+    pub direct: SharedHttpConnector,
+    /// The proxies of the environment, if requests over plain HTTP that use none of them are sent with small buffers instead.
+    pub small_buffers: Option<Arc<Matcher>>,
+    /// Time limit for an answer to begin, with the connection. Requests for credentials have one.
+    pub limit: Option<Duration>,
 }
 
 impl HttpClient for Routed {
-    fn http_connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        SharedHttpConnector::new(Routed {
-            proxied: self.proxied.http_connector(settings, components),
-            direct: self.direct.http_connector(settings, components),
-            small_buffers: self.small_buffers,
-        })
+    fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        let connect = settings.connect_timeout().unwrap_or_default();
+        let limit = settings.read_timeout().map(|read| connect + read);
+        SharedHttpConnector::new(Self { limit, ..self.clone() })
     }
 }
 
-impl HttpConnector for Routed<SharedHttpConnector> {
+impl HttpConnector for Routed {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let reads_object = reads_object(request.uri());
-        let answer = if self.small_buffers && request.uri().starts_with("http://") {
+        let proxies = self.small_buffers.as_ref();
+        let answer = if proxies.is_some_and(|proxies| is_plain_and_direct(request.uri(), proxies)) {
             HttpConnectorFuture::new(plain_http::send(request))
         } else if is_link_local(request.uri()) {
             self.direct.call(request)
         } else {
             self.proxied.call(request)
         };
+        let limit = self.limit;
         HttpConnectorFuture::new(async move {
-            answer.await.map(|answer| {
+            let answer = match limit {
+                Some(limit) => tokio::time::timeout(limit, answer)
+                    .await
+                    .unwrap_or_else(|error| Err(ConnectorError::timeout(error.into()))),
+                None => answer.await,
+            };
+            answer.map(|answer| {
                 let is_streamed = reads_object && answer.status().is_success();
                 without_foreign_clock(if is_streamed { answer } else { bounded(answer) })
             })
         })
     }
+}
+
+/// Whether a request uses neither TLS nor one of these proxies.
+fn is_plain_and_direct(url: &str, proxies: &Matcher) -> bool {
+    url.starts_with("http://") && url.parse().is_ok_and(|url: Uri| proxies.intercept(&url).is_none())
 }
 
 /// Whether the request is a `GetObject`. The SDK streams the answer to it, and collects all others.
@@ -152,10 +166,25 @@ mod tests {
             ("http://169.254.169.254/latest/meta-data/", 200, LONGEST + 1, false),
         ] {
             let store = SharedHttpConnector::new(Store(status, length));
-            let routed = Routed { proxied: store.clone(), direct: store, small_buffers: false };
+            let routed = Routed { proxied: store.clone(), direct: store, small_buffers: None, limit: None };
             let answer = routed.call(HttpRequest::get(url).unwrap()).await.unwrap();
             let read = answer.into_body().collect().await.ok().map(|body| body.to_bytes().len());
             assert_eq!(read, is_whole.then_some(length), "{url} {status}");
+        }
+    }
+
+    #[test]
+    fn a_plain_request_without_a_proxy_has_small_buffers() {
+        let none = Matcher::builder().build();
+        let one = Matcher::builder().http("http://proxy:3128").no(".svc,10.0.0.0/8").build();
+        for (url, without, with) in [
+            ("http://minio.storage.svc:9000/modules/a.zip?x-id=GetObject", true, true),
+            ("http://10.1.2.3:9000/modules/a.zip", true, true),
+            ("http://minio.example.com/modules/a.zip", true, false),
+            ("https://minio.storage.svc:9000/modules/a.zip", false, false),
+        ] {
+            let found = [&none, &one].map(|proxies| is_plain_and_direct(url, proxies));
+            assert_eq!(found, [without, with], "{url}");
         }
     }
 

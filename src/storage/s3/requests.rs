@@ -15,10 +15,11 @@ use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption};
 
 use super::headers::Omitted;
 use super::payload::SignedBody;
-use super::sdk_error::{chain, classify_error};
+use super::sdk_error::classify_error;
 use super::stated::{found, state};
 use crate::domain::ObjectLocation;
 use crate::domain::object_key::content_type;
+use crate::domain::text::causes;
 use crate::storage::redaction::presentable;
 use crate::storage::{Body, Cause, Found, Operation, PutOutcome, Upload};
 
@@ -76,7 +77,6 @@ pub(in crate::storage) async fn head_bucket(client: &Client, location: &ObjectLo
     }
 }
 
-/// Stores a file.
 pub(in crate::storage) async fn put(
     client: &Client,
     location: &ObjectLocation,
@@ -132,7 +132,6 @@ pub(super) fn once() -> aws_sdk_s3::config::Builder {
     aws_sdk_s3::config::Builder::new().retry_config(RetryConfig::disabled())
 }
 
-/// Opens the body.
 async fn open(upload: &Upload<'_>) -> Result<(ByteStream, i64), Cause> {
     let unreadable = |detail: String| Cause::File { detail: presentable(&detail) };
     let found = match upload.body {
@@ -147,7 +146,7 @@ async fn open(upload: &Upload<'_>) -> Result<(ByteStream, i64), Cause> {
     let length =
         i64::try_from(found).ok().filter(|_| found <= MAX_OBJECT_BYTES).ok_or(Cause::EntityTooLarge)?;
     let body = match upload.body {
-        Body::File(path) => ByteStream::from_path(path).await.map_err(|error| unreadable(chain(&error)))?,
+        Body::File(path) => ByteStream::from_path(path).await.map_err(|error| unreadable(causes(&error)))?,
         Body::Memory(bytes) => ByteStream::from_static(bytes),
     };
     Ok((body, length))

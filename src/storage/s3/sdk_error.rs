@@ -7,7 +7,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::classify::{Answer, classify};
 use crate::domain::ObjectLocation;
-use crate::domain::text::error_chain;
+use crate::domain::text::causes;
 use crate::storage::redaction::presentable;
 use crate::storage::{Cause, Operation};
 
@@ -23,7 +23,7 @@ where
     if let Some(response) = error.raw_response() {
         return classify(operation, &location.region, &answer(response, error));
     }
-    let text = chain(error);
+    let text = causes(error);
     let detail = presentable(&text);
     Err(match error {
         SdkError::TimeoutError(_) => Cause::Network { detail },
@@ -53,7 +53,7 @@ fn answer<'a, E: ProvideErrorMetadata>(
 }
 
 /// The cause of a request that was not sent: no credentials, which only the SDK's messages show, or no connection.
-fn not_sent(chain: &str, detail: String) -> Cause {
+fn not_sent(causes: &str, detail: String) -> Cause {
     let unavailable = [
         "the credentials provider was not properly configured",
         "credentials provider timed out",
@@ -61,25 +61,13 @@ fn not_sent(chain: &str, detail: String) -> Cause {
         "unexpected credentials error",
         "identity resolver timed out",
     ];
-    if chain.contains("the credential provider was not enabled") {
+    if causes.contains("the credential provider was not enabled") {
         Cause::CredentialsMissing
-    } else if unavailable.iter().any(|words| chain.contains(words)) {
+    } else if unavailable.iter().any(|words| causes.contains(words)) {
         Cause::CredentialsUnavailable { detail }
     } else {
         Cause::Network { detail }
     }
-}
-
-/// An error and its sources without repetitions: the SDK's own message is only "dispatch failure".
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut links: Vec<String> = Vec::new();
-    for link in error_chain(error) {
-        let text = link.to_string();
-        if !links.last().is_some_and(|last| last.contains(&text)) {
-            links.push(text);
-        }
-    }
-    links.join(": ")
 }
 
 #[cfg(test)]
@@ -91,7 +79,7 @@ mod tests {
     #[test]
     fn credentials_that_are_configured_wrongly_are_not_missing() {
         let cause = |error: CredentialsError| {
-            let text = chain(&CredentialsError::provider_error(error));
+            let text = causes(&CredentialsError::provider_error(error));
             not_sent(&text, text.clone())
         };
         assert_eq!(cause(CredentialsError::not_loaded("no profile")), Cause::CredentialsMissing);

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
-use aws_sdk_s3::primitives::DateTime;
+use jiff::Timestamp;
 
 use crate::storage::{Found, Ownership};
 
@@ -37,7 +37,7 @@ pub(super) fn found(head: &HeadObjectOutput) -> Found {
         sha256_returned: sha256.is_some(),
         sent_sha256: head.metadata().and_then(|metadata| metadata.get(SHA256)).cloned(),
         ownership,
-        stored_at: head.last_modified().map(DateTime::secs),
+        stored_at: head.last_modified().and_then(|at| Timestamp::from_second(at.secs()).ok()),
     }
 }
 

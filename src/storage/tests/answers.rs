@@ -69,7 +69,7 @@ async fn puts(answer: Answers, create_only: bool) -> (Vec<Result<PutOutcome, Cau
     let storage = storage_with_keys();
     let mut outcomes = Vec::new();
     for _ in 0..2 {
-        outcomes.push(storage.put(&location, &upload).await.map_err(|error| error.cause));
+        outcomes.push(storage.put(&location, &upload, &always).await.map_err(|error| error.cause));
     }
     let asked = asked.lock().expect("a list").clone();
     (outcomes, asked)
@@ -268,7 +268,7 @@ async fn a_delay_that_the_store_requests_is_left_to_the_caller() {
     for (answer, times) in [((|_, _, _| BUSY) as Answers, 1), (|_, _, _| FAILED, 3)] {
         let (location, asked) = store(answer).await;
         let storage = storage_with_keys();
-        assert!(storage.head(&location).await.is_err() && storage.delete(&location).await.is_err());
+        assert!(storage.head(&location).await.is_err() && storage.delete(&location, &always).await.is_err());
         let asked = asked.lock().expect("a list").clone();
         let sent = |method: &str| asked.iter().filter(|sent| *sent == method).count();
         assert_eq!((sent("head"), sent("delete")), (times, times), "{asked:?}");
@@ -303,7 +303,7 @@ async fn an_object_is_deleted_only_if_s3_itself_answers_so() {
     ];
     for (what, answer, is_deleted, first) in cases {
         let (location, asked) = store(answer).await;
-        let deleted = storage_with_keys().delete(&location).await.map_err(|error| error.cause);
+        let deleted = storage_with_keys().delete(&location, &always).await.map_err(|error| error.cause);
         let transient = matches!(deleted, Err(Cause::Unavailable { .. }));
         assert_eq!((deleted.is_ok(), transient), (is_deleted, !is_deleted), "{what}: {deleted:?}");
         let asked = asked.lock().expect("a list").clone();
@@ -326,7 +326,9 @@ async fn an_upload_that_a_head_does_not_find_is_looked_up_again() {
     let (late, missing) = futures::future::join(late, verified(|_, _, _| MISSING)).await;
     assert_eq!(late, (Ok(()), 3));
     assert_eq!(missing.1, 3);
-    assert!(missing.0.expect_err("there is none").contains("after storing it, S3 reports no object"));
+    assert!(
+        missing.0.expect_err("there is none").contains("S3 accepted the object, but then reports no object")
+    );
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ pub(super) enum RepositoryHealth {
 impl Repository {
     pub(super) fn new(max: usize) -> Self {
         let health = RepositoryHealth::New(Arc::new(Semaphore::new(1)));
-        // As for staging permits: one queue has no use for more than one store may have.
+        // As for staging permits: one queue has no use for more than a namespace may have in one store.
         let admission = Arc::new(Bulkhead::new(max * 3, max * 2));
         Self { health, failing_stores: HashSet::new(), admission, waiting: Arc::default() }
     }

@@ -15,10 +15,8 @@ use crate::domain::{Mutex, hash_of};
 /// What a turn is for. Who has one waits for nothing but this, so that a store without free permits stops no other store.
 #[derive(Clone, Copy, Debug, Hash)]
 pub(super) enum Turn {
-    /// To wait for a staging permit of this store.
-    Store(u64),
-    /// To wait for a staging permit beside other stores, with one of the own store.
-    Staging,
+    /// To wait, as this tenant, for a permit of this limit of staging permits, with one of each narrower limit.
+    Staging(usize, u64),
     /// To wait for a fetch permit, with a staging permit.
     Fetch,
 }
@@ -67,17 +65,17 @@ mod tests {
         hosts.record(a, false);
         hosts.record(b, false);
         assert_eq!([a, b, other].map(|repository| hosts.is_silent(repository)), [true, true, false]);
-        let turn = hosts.turn(a, Turn::Store(1)).await;
-        assert!(turn.is_some() && hosts.turn(other, Turn::Store(1)).await.is_none());
+        let turn = hosts.turn(a, Turn::Staging(0, 1)).await;
+        assert!(turn.is_some() && hosts.turn(other, Turn::Staging(0, 1)).await.is_none());
         let has_turn = async |repository, turn| {
             tokio::select! { biased; turn = hosts.turn(repository, turn) => turn.is_some(), () = async {} => false }
         };
-        assert!(!has_turn(b, Turn::Store(1)).await);
-        assert!(has_turn(b, Turn::Store(2)).await && has_turn(b, Turn::Fetch).await, "other turns");
+        assert!(!has_turn(b, Turn::Staging(0, 1)).await);
+        assert!(has_turn(b, Turn::Staging(0, 2)).await && has_turn(b, Turn::Fetch).await, "other turns");
         drop(turn);
-        assert!(has_turn(b, Turn::Store(1)).await);
+        assert!(has_turn(b, Turn::Staging(0, 1)).await);
         hosts.record(b, true);
-        assert!(!hosts.is_silent(a) && hosts.turn(a, Turn::Store(1)).await.is_none());
+        assert!(!hosts.is_silent(a) && hosts.turn(a, Turn::Staging(0, 1)).await.is_none());
         assert!(hosts.0.lock().is_empty());
     }
 }

@@ -7,7 +7,7 @@ async fn gets_a_permit(
     repository: &str,
 ) -> Option<(StagingPermit, FetchPermit)> {
     let both = async {
-        let staging = scheduler.acquire(0, repository, 0).await;
+        let staging = scheduler.acquire(0, 0, repository, 0).await;
         let fetch = staging.fetch().await;
         (staging, fetch)
     };
@@ -56,7 +56,7 @@ async fn a_store_that_fails_limits_no_version_of_its_repository_in_another_store
     let mut held = vec![gets_a_permit(&scheduler, "a").await, gets_a_permit(&scheduler, "a").await];
     assert!(held.iter().all(Option::is_some));
     assert!(gets_a_permit(&scheduler, "a").await.is_none(), "as one of a failing repository");
-    let elsewhere = scheduler.acquire(0, "a", 1).await;
+    let elsewhere = scheduler.acquire(0, 0, "a", 1).await;
     drop(elsewhere.fetch().await);
     drop(held.pop());
     scheduler.repository_answered("a");
@@ -66,13 +66,34 @@ async fn a_store_that_fails_limits_no_version_of_its_repository_in_another_store
     assert!(held.iter().all(Option::is_some), "it is tried again with every permit");
 }
 
+/// The hung Versions are of so many namespaces and stores.
+#[tokio::test]
+async fn a_namespace_or_a_store_whose_requests_hang_leaves_permits_to_the_others() {
+    for (namespaces, stores, staged, others) in
+        [(1, 1, 4, [(1, 0), (0, 1)]), (1, 3, 6, [(1, 0), (1, 9)]), (3, 1, 6, [(0, 1), (9, 1)])]
+    {
+        let scheduler = FetchScheduler::new(2);
+        let stage = |namespace: u64, store: u64, repository: String| {
+            let scheduler = Arc::clone(&scheduler);
+            tokio::spawn(async move { scheduler.acquire(namespace, 0, &repository, store).await })
+        };
+        let hung: Vec<_> = (0..12).map(|n| stage(n % namespaces, n % stores, format!("hung-{n}"))).collect();
+        assert_eq!(finished(&hung).await, staged, "{namespaces} namespaces, {stores} stores");
+        for (namespace, store) in others {
+            let other = [0, 1].map(|n| stage(namespace, store, format!("other-{n}")));
+            assert_eq!(finished(&other).await, 2, "namespace {namespace}, store {store}");
+        }
+        hung.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
 #[tokio::test]
 async fn those_that_wait_for_an_unknown_repository_and_a_store_that_failed_leave_its_slot_to_others() {
     let scheduler = FetchScheduler::new(4);
-    let first = scheduler.acquire(0, "new", 0).await;
+    let first = scheduler.acquire(0, 0, "new", 0).await;
     let waiting = [0, 0, 1].map(|store| {
         let scheduler = Arc::clone(&scheduler);
-        tokio::spawn(async move { scheduler.acquire(0, "new", store).await })
+        tokio::spawn(async move { scheduler.acquire(0, 0, "new", store).await })
     });
     assert_eq!(finished(&waiting).await, 0);
     scheduler.store_failed("new", 0);
@@ -88,7 +109,7 @@ async fn those_that_wait_for_an_unknown_repository_use_every_slot_once_it_answer
         .map(|_| {
             let scheduler = Arc::clone(&scheduler);
             tokio::spawn(async move {
-                let staging = scheduler.acquire(0, "new", 0).await;
+                let staging = scheduler.acquire(0, 0, "new", 0).await;
                 (staging.fetch().await, staging)
             })
         })
@@ -109,12 +130,12 @@ async fn those_that_were_let_in_before_it_failed_are_held_back_too() {
     scheduler.repository_answered("a");
     let mut all = Vec::new();
     for _ in 0..4 {
-        all.push(scheduler.acquire(0, "a", 1).await);
+        all.push(scheduler.acquire(0, 0, "a", 1).await);
     }
     let waiting: Vec<_> = (1..=4)
         .map(|queue| {
             let scheduler = Arc::clone(&scheduler);
-            tokio::spawn(async move { scheduler.acquire(queue, "a", 1).await })
+            tokio::spawn(async move { scheduler.acquire(0, queue, "a", 1).await })
         })
         .collect();
     tokio::task::yield_now().await;
@@ -123,7 +144,7 @@ async fn those_that_were_let_in_before_it_failed_are_held_back_too() {
     assert_eq!(finished(&waiting).await, 1);
     scheduler.repository_answered("b");
     for _ in 0..4 {
-        let staging = tokio::time::timeout(Duration::from_secs(5), scheduler.acquire(0, "b", 2)).await;
+        let staging = tokio::time::timeout(Duration::from_secs(5), scheduler.acquire(0, 0, "b", 2)).await;
         std::mem::forget(staging.expect("those of a that waited take one turn together"));
     }
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
@@ -139,7 +160,7 @@ async fn those_that_are_staged_when_it_fails_share_half_of_the_fetches_too() {
     }
     let mut staged = Vec::new();
     for _ in 0..4 {
-        let staging = scheduler.acquire(0, "bad", 0).await;
+        let staging = scheduler.acquire(0, 0, "bad", 0).await;
         staged.push(tokio::spawn(async move { (staging.fetch().await, staging) }));
     }
     tokio::task::yield_now().await;
@@ -161,7 +182,7 @@ async fn those_that_wait_among_the_failing_use_every_permit_once_their_repositor
     scheduler.repository_answered("good");
     let mut staged = Vec::new();
     for _ in 0..2 {
-        let staging = scheduler.acquire(0, "good", 0).await;
+        let staging = scheduler.acquire(0, 0, "good", 0).await;
         scheduler.repository_failed("good");
         staged.push(tokio::spawn(async move { (staging.fetch().await, staging) }));
         assert_eq!(finished(&staged).await, staged.len() - 1, "failing");
@@ -174,7 +195,7 @@ async fn those_that_wait_among_the_failing_use_every_permit_once_their_repositor
     let others = [gets_a_permit(&scheduler, "bad").await, gets_a_permit(&scheduler, "bad").await];
     let waiting = [0; 2].map(|store| {
         let scheduler = Arc::clone(&scheduler);
-        tokio::spawn(async move { scheduler.acquire(0, "good", store).await })
+        tokio::spawn(async move { scheduler.acquire(0, 0, "good", store).await })
     });
     assert_eq!(finished(&waiting).await, 0);
     scheduler.repository_answered("another");
@@ -198,12 +219,12 @@ async fn admitted_before(
     let publishes = |is_newcomer: bool, (queue, repository): (u64, &'static str)| {
         let (scheduler, order) = (Arc::clone(&scheduler), Arc::clone(&order));
         tokio::spawn(async move {
-            let _staging = scheduler.acquire(queue, repository, 0).await;
+            let _staging = scheduler.acquire(0, queue, repository, 0).await;
             order.lock().push(is_newcomer);
             tokio::task::yield_now().await;
         })
     };
-    let held = [scheduler.acquire(0, "held", 0).await, scheduler.acquire(0, "held", 0).await];
+    let held = [scheduler.acquire(0, 0, "held", 0).await, scheduler.acquire(0, 0, "held", 0).await];
     let mut tasks: Vec<_> = (0..100).map(|number| publishes(false, others(number))).collect();
     assert_eq!(finished(&tasks).await, 0);
     tasks.push(publishes(true, newcomer));
@@ -234,14 +255,14 @@ async fn one_that_no_longer_waits_leaves_its_turn_to_the_next_of_its_queue() {
     let scheduler = FetchScheduler::new(1);
     scheduler.repository_answered("a");
     let mut held = vec![
-        scheduler.acquire(1, "a", 0).await,
-        scheduler.acquire(1, "a", 0).await,
-        scheduler.acquire(2, "a", 1).await,
+        scheduler.acquire(0, 1, "a", 0).await,
+        scheduler.acquire(0, 1, "a", 0).await,
+        scheduler.acquire(0, 2, "a", 1).await,
     ];
     let mut waiting: Vec<_> = (0..6)
         .map(|_| {
             let scheduler = Arc::clone(&scheduler);
-            tokio::spawn(async move { scheduler.acquire(3, "a", 1).await })
+            tokio::spawn(async move { scheduler.acquire(0, 3, "a", 1).await })
         })
         .collect();
     assert_eq!(finished(&waiting).await, 0);
@@ -290,7 +311,7 @@ async fn repositories_are_remembered_in_bounded_number_and_those_in_use_always()
     let scheduler = FetchScheduler::new(4);
     let hung = gets_a_permit(&scheduler, "hangs").await;
     scheduler.repository_answered("healthy");
-    let _staging = scheduler.acquire(0, "healthy", 0).await;
+    let _staging = scheduler.acquire(0, 0, "healthy", 0).await;
     for number in 0..REMEMBERED * 3 {
         scheduler.health((number.to_string().as_str(), 0));
     }
@@ -328,8 +349,7 @@ async fn a_dead_host_with_many_repositories_delays_others_by_two_rounds_of_permi
         let fetch = |host: &str, number: usize| {
             let (scheduler, repository) = (Arc::clone(&scheduler), format!("https://{host}/acme/{number}"));
             tokio::spawn(async move {
-                let staging =
-                    scheduler.acquire(0, &repository, crate::domain::hash_of(number % stores)).await;
+                let staging = scheduler.acquire(0, 0, &repository, hash_of(number % stores)).await;
                 (staging.fetch().await, staging)
             })
         };
@@ -370,13 +390,13 @@ async fn a_store_without_free_permits_stops_no_other_store_of_a_silent_host() {
     scheduler.repository_answered(healthy);
     let mut held = Vec::new();
     for _ in 0..4 {
-        held.push(scheduler.acquire(0, healthy, 1).await);
+        held.push(scheduler.acquire(0, 0, healthy, 1).await);
     }
     scheduler.silent_hosts.record(dead, false);
     scheduler.repository_answered(dead);
     let waiting = [1, 1, 2].map(|store| {
         let scheduler = Arc::clone(&scheduler);
-        tokio::spawn(async move { scheduler.acquire(1, dead, store).await })
+        tokio::spawn(async move { scheduler.acquire(0, 1, dead, store).await })
     });
     assert_eq!(finished(&waiting).await, 1);
     held.pop();

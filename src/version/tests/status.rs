@@ -162,7 +162,7 @@ fn a_version_that_never_stored_anything_is_let_go_without_the_store() {
         assert_eq!(matters(&view, &all_locations(&view)[0], &denied), expected, "{what}");
     }
     // A name that shows no time may be older than this object: an outage passes, and a look is owed until then.
-    for reason in [Reason::StorageUnavailable, Reason::StorageThrottled] {
+    for reason in [Reason::StorageUnavailable, Reason::StorageThrottled, Reason::ApiUnavailable] {
         let away = Failure::retry(reason, "no answer");
         let inline = inline().with(json!({"metadata": {"finalizers": [FINALIZER]}}));
         let named = inline.clone().with(json!({"spec": {"fileName": "net-1.0.0.zip"}}));

@@ -24,7 +24,7 @@ fn object() -> Found {
             ..Ownership::default()
         }),
         sent_sha256: None,
-        stored_at: Some(60),
+        stored_at: Some(at(60)),
     }
 }
 
@@ -121,7 +121,7 @@ fn a_request_is_answered_only_by_an_object_that_carries_it() {
     const FORCE: &str = "forceSync/uid-of-network-1.0.0/5";
     // Stored after what the status says, in answer to these requests, and before a crash.
     let carrying = |user: &str, module: &str| Found {
-        stored_at: Some(160),
+        stored_at: Some(at(160)),
         ..owned(|o| {
             o.request = Some(user.to_owned()).filter(|token| !token.is_empty());
             o.module_request = Some(module.to_owned()).filter(|token| !token.is_empty());
@@ -153,7 +153,7 @@ fn a_request_is_answered_only_by_an_object_that_carries_it() {
 fn other_bytes_at_the_recorded_place_are_not_taken_whatever_request_they_carry() {
     let replaced = |token: &str| Found {
         sha256: Some("bmV3".into()),
-        stored_at: Some(160),
+        stored_at: Some(at(160)),
         ..owned(|o| {
             o.request = Some(token.into());
             o.digest = "h1:second".into();
@@ -171,9 +171,10 @@ fn other_bytes_at_the_recorded_place_are_not_taken_whatever_request_they_carry()
 fn a_token_on_the_object_that_the_status_records_answers_nothing() {
     // The token was used before; an attempt for another one has failed since.
     let again = stored().with(json!({"status": {"lastHandledRequest": "2"}})).annotated(REQUESTED_AT, "1");
-    let carrying = |stored_at| Found { stored_at, ..owned(|o| o.request = Some("1".into())) };
-    for (stored_at, expected) in [(None, false), (Some(60), false), (Some(100), false), (Some(101), true)] {
-        assert_eq!(taken(&again, &carrying(stored_at)), expected, "{stored_at:?}, recorded at 100");
+    let carrying =
+        |second: Option<i64>| Found { stored_at: second.map(at), ..owned(|o| o.request = Some("1".into())) };
+    for (second, expected) in [(None, false), (Some(60), false), (Some(100), false), (Some(101), true)] {
+        assert_eq!(taken(&again, &carrying(second)), expected, "{second:?}, recorded at 100");
     }
     let lost = version().annotated(REQUESTED_AT, "1");
     assert!(taken(&lost, &carrying(Some(60))), "without a status, what it carries is all that is known");

@@ -11,6 +11,9 @@ use tempfile::TempDir;
 
 use super::SOON;
 
+/// The key for links.
+pub(crate) const LINK_KEY: &str = "a-key-of-the-test-with-32-characters-or-more";
+
 /// A certificate, its authority, and a key for links. They end when this is dropped.
 pub(crate) struct Files {
     authority: Authority,
@@ -22,7 +25,7 @@ impl Files {
         let files =
             Self { authority: Authority::new("registry").unwrap(), folder: tempfile::tempdir().unwrap() };
         std::fs::write(files.path("ca.pem"), files.authority.pem()).unwrap();
-        std::fs::write(files.path("link.key"), "a-key-of-the-test-with-32-characters-or-more\n").unwrap();
+        std::fs::write(files.path("link.key"), format!("{LINK_KEY}\n")).unwrap();
         let identity = files.authority.server(&["127.0.0.1"]).unwrap();
         std::fs::write(files.path("tls.key"), &identity.key_pem).unwrap();
         std::fs::write(files.path("tls.crt"), &identity.certificate_pem).unwrap();

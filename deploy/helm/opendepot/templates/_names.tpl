@@ -112,7 +112,7 @@ namespace: {{ quote .Release.Namespace }}
 {{- if and (eq .name "OPENDEPOT_LEADER_ELECT") (eq (toString .value) "false") -}}{{- fail (printf $message .name) -}}{{- end -}}
 {{- end -}}
 {{- end -}}
-{{- $message := "%s: remove %s: the operator may use the Lease of the release only; %s" -}}
+{{- $message := "%s: remove %s: the operator has permission only for the Lease of the release; %s" -}}
 {{- range $flag, $instead := dict "lease-name" "the value fullnameOverride names it" "lease-namespace" "it is in the namespace of the release, helm's --namespace" -}}
 {{- range $.Values.extraArgs -}}
 {{- if eq (splitList "=" . | first) (print "--" $flag) -}}{{- fail (printf $message "extraArgs" . $instead) -}}{{- end -}}

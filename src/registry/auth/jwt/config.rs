@@ -133,7 +133,6 @@ fn https(text: &str) -> Result<Url, String> {
     // The parser leaves out tabs and line breaks, but `iss` is compared with the text.
     let plain = url.scheme() == "https"
         && !text.chars().any(|c| c.is_control() || c.is_whitespace())
-        && url.host_str().is_some_and(|host| !host.is_empty())
         && url.username().is_empty()
         && url.password().is_none()
         && url.query().is_none()

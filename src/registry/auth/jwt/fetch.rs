@@ -44,6 +44,10 @@ impl Discovery {
     pub fn new(config: &IssuerConfig, ca_pem: Option<&[u8]>) -> Result<Self, AccessError> {
         let mut builder = Client::builder()
             .https_only(true)
+            // HTTP/2 would use a connection again after a timeout, also one whose packets are lost behind a proxy.
+            .http1_only()
+            // Shorter than servers and proxies keep an unused connection.
+            .pool_idle_timeout(Duration::from_secs(30))
             .redirect(redirect::Policy::none())
             .referer(false)
             .timeout(TIMEOUT)

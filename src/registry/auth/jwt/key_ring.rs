@@ -12,7 +12,8 @@ use super::keys::KeySet;
 use crate::registry::auth::denied::{self, Denied};
 use crate::registry::auth::token::Header;
 
-const REFRESH: Duration = Duration::from_mins(10);
+/// Interval of the regular refresh.
+pub(super) const REFRESH: Duration = Duration::from_mins(10);
 /// Time between attempts of the regular refresh while it fails.
 const RETRY: Duration = Duration::from_secs(30);
 /// Least time between fetches for an unknown key, in seconds.
@@ -60,12 +61,12 @@ impl KeyRing {
     }
 
     /// Refreshes the keys without end.
-    pub(super) async fn keep_current(&self) {
+    pub(super) async fn keep_current(&self, refresh: Duration) {
         loop {
             let fetching = self.on_demand.lock().await;
             let succeeded = self.fetch(Instant::now()).await;
             drop(fetching);
-            tokio::time::sleep(if succeeded { REFRESH } else { RETRY }).await;
+            tokio::time::sleep(if succeeded { refresh } else { RETRY }).await;
         }
     }
 

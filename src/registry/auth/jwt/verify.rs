@@ -9,7 +9,7 @@ use super::algorithm::Algorithm;
 use super::claims;
 use super::config::IssuerConfig;
 use super::fetch::Discovery;
-use super::key_ring::{KeyRing, Source};
+use super::key_ring::{KeyRing, REFRESH, Source};
 use crate::registry::auth::denied::{self, Denied};
 use crate::registry::auth::identity::Identity;
 use crate::registry::auth::settings::AccessError;
@@ -50,7 +50,7 @@ impl Issuer {
     }
 
     pub async fn keep_keys_current(&self) {
-        self.keys.keep_current().await;
+        self.keys.keep_current(REFRESH).await;
     }
 
     /// The identity of a token.

@@ -1,4 +1,3 @@
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -16,6 +15,7 @@ use crate::registry::auth::denied::{self, Denied};
 use crate::registry::auth::identity::{Identity, Kind};
 use crate::registry::auth::review::Right;
 use crate::registry::auth::settings::{AccessError, AccessSettings};
+use crate::registry::http::Peer;
 
 fn asked<'a>(name: &'a str, holder: Option<&'a str>) -> Asked<'a> {
     Asked { namespace: "platform", name, system: "aws", holder }
@@ -219,7 +219,7 @@ async fn a_peer_with_failed_tokens_is_limited_and_others_go_on() {
         access.identify(&HeaderMap::new(), PEER).await,
         Err(Denied::Unauthenticated(denied::NO_TOKEN))
     );
-    let other = IpAddr::from([192, 0, 2, 2]);
+    let other = Peer::of([192, 0, 2, 2].into());
     assert!(access.identify(&bearer("user-bob"), other).await.is_ok());
 }
 
@@ -278,7 +278,7 @@ async fn anonymous_refusals_are_counted_by_peer() {
     }
     let limited = access.may_download(&anonymous, PEER, asked("public", None)).await;
     assert!(matches!(limited, Err(Denied::TooMany { .. })), "{limited:?}");
-    let other = IpAddr::from([192, 0, 2, 2]);
+    let other = Peer::of([192, 0, 2, 2].into());
     assert_eq!(access.may_download(&anonymous, other, asked("public", None)).await, Ok(()));
     // It is known now.
     assert_eq!(access.may_download(&anonymous, PEER, asked("public", None)).await, Ok(()));

@@ -52,12 +52,6 @@ fn what_is_no_token_is_refused_and_never_anonymous() {
 }
 
 #[test]
-fn two_headers_are_refused_even_if_they_are_alike() {
-    let found = token(&headers(&[b"Bearer abc", b"Bearer abc"]));
-    assert_eq!(found.map(drop).unwrap_err(), Denied::Malformed(denied::TWO_HEADERS));
-}
-
-#[test]
 fn every_phrase_is_a_reason_phrase() {
     let source = include_str!("../denied.rs");
     let phrases: Vec<&str> = source.split('"').skip(1).step_by(2).collect();

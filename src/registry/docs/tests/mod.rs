@@ -283,6 +283,21 @@ fn override_files_change_what_the_others_declare() {
 }
 
 #[test]
+fn a_provider_block_in_an_override_file_replaces_another_block_and_no_requirement() {
+    let required = "terraform {\n required_providers {\n aws = {\n source = \"h/aws\"\n version = \">= 5\"\n configuration_aliases = [aws.b]\n }\n }\n}";
+    for (main, over, expected) in [
+        ("", "provider \"aws\" { version = \"6\" }", ">= 5, 6"),
+        ("provider \"aws\" { version = \"5\" }", "provider \"aws\" { version = \"6\" }", ">= 5, 6"),
+        ("provider \"aws\" { version = \"5\" }", "provider \"aws\" { region = \"a\" }", "5, >= 5"),
+    ] {
+        let docs = docs(&[("main.tf", main), ("override.tf", over), ("versions.tf", required)]);
+        let aws = &docs.folders[0].providers[0];
+        let found = (aws.source.as_deref(), aws.version.as_deref(), aws.aliases.as_slice());
+        assert_eq!(found, (Some("h/aws"), Some(expected), &["aws.b".to_owned()][..]), "{main} {over}");
+    }
+}
+
+#[test]
 fn files_that_neither_client_loads_are_left_out() {
     let docs = docs(&[
         ("main.tf", "variable \"a\" {}"),

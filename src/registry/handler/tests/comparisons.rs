@@ -2,7 +2,16 @@
 
 use super::pages::{PAGE, has_all, registry};
 use super::*;
+use crate::domain::hash_of;
 use crate::registry::docs::{Docs, Folder, Input};
+
+/// A client other than that of the requests, by hash.
+const OTHER: u64 = 0;
+
+/// The client of the requests, by hash.
+fn client() -> u64 {
+    hash_of(PEER)
+}
 
 #[tokio::test]
 async fn two_versions_are_compared_for_a_caller() {
@@ -34,17 +43,18 @@ async fn two_versions_are_compared_for_a_caller() {
 async fn comparisons_wait_for_each_other_and_only_so_many_do() {
     let registry = registry();
     let [turns, requests] = registry.service.pages.library.limits();
-    let free = || (turns.available_permits(), requests.available_permits());
+    let free = || (turns.free(), requests.free());
     let (at_once, waiting) = free();
     assert_eq!(at_once, 2);
     let path = format!("{PAGE}/compare/1.0.0...1.1.0");
-    let running = turns.acquire_many(2).await.unwrap();
+    let running = [(); 2].map(|()| turns.try_acquire(OTHER).unwrap());
     tokio::select! {
         answer = registry.get(&path, &[ANN]) => panic!("it does not wait: {}", answer.status),
         () = async { while free().1 == waiting { tokio::task::yield_now().await } } => {}
     }
     assert_eq!(free(), (0, waiting), "the client has left");
-    let others = requests.acquire_many(u32::try_from(waiting).unwrap()).await.unwrap();
+    let others: Vec<_> = std::iter::from_fn(|| requests.try_acquire(client())).collect();
+    assert_eq!(free().1, waiting / 2, "another client has the other half");
     for path in [&*path, "/v1/modules/platform/eks/aws/compare/1.0.0...1.1.0"] {
         let busy = registry.get(path, &[ANN]).await;
         assert_eq!((busy.status, busy.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "60"));
@@ -62,7 +72,7 @@ async fn comparisons_wait_for_each_other_and_only_so_many_do() {
 async fn a_large_page_waits_for_its_turn_and_others_do_not() {
     let registry = registry();
     let library = &registry.service.pages.library;
-    let module = registry.service.index.get(&"platform/eks/aws".parse().unwrap()).unwrap();
+    let module = registry.service.pages.index.get(&"platform/eks/aws".parse().unwrap()).unwrap();
     let version = module.stored(&Release::parse("1.0.0").unwrap()).unwrap();
     let input = |number: usize| Input {
         name: format!("v{number}"),
@@ -72,14 +82,20 @@ async fn a_large_page_waits_for_its_turn_and_others_do_not() {
     let folder = Folder { inputs: (0..600).map(input).collect(), ..Folder::default() };
     library.put(version, Docs { folders: vec![folder], is_cut: false });
     let [turns, _] = library.limits();
-    let running = turns.acquire_many(2).await.unwrap();
+    let running = [(); 2].map(|()| turns.try_acquire(client()).unwrap());
     let [large, other] = ["1.0.0", "1.1.0"].map(|version| format!("{PAGE}/{version}"));
     let mut large = Box::pin(registry.get(&large, &[ANN]));
     tokio::select! {
+        biased;
         answer = &mut large => panic!("it does not wait: {}", answer.status),
         answer = registry.get(&other, &[ANN]) => assert_eq!(answer.status, StatusCode::OK),
     }
-    drop(running);
+    let mut next = Box::pin(turns.acquire(OTHER));
+    assert!(futures::poll!(&mut next).is_pending());
+    let [first, second] = running;
+    drop(first);
+    assert!(futures::poll!(&mut next).is_ready(), "another client waits for one page of the first");
+    drop((next, second));
     let large = large.await;
     assert_eq!(large.status, StatusCode::OK);
     has_all(&large.text(), &["id=\"input_v599\""]);

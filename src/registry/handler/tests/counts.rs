@@ -6,10 +6,7 @@ use tracing::subscriber::DefaultGuard;
 use super::*;
 
 fn counted(metrics: &RegistryMetrics) -> Vec<String> {
-    let mut registry = prometheus_client::registry::Registry::with_prefix("opendepot_registry");
-    metrics.register(&mut registry);
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let text = metrics.text().unwrap();
     let names = [
         "opendepot_registry_requests_",
         "opendepot_registry_downloads_",
@@ -119,7 +116,7 @@ async fn each_download_and_each_archive_is_a_line_without_secrets() {
             ("ann".into(), 204, "terraform".into())
         ]
     );
-    assert_eq!(downloads[0]["client_version"].as_str().unwrap().len(), 128);
+    assert_eq!(downloads[0]["client_version"].as_str().unwrap().chars().count(), 128);
     let last = downloads[2];
     assert_eq!(
         (&last["module"], &last["version"], &last["client_version"]),

@@ -10,6 +10,7 @@ mod pages;
 mod sessions;
 mod shown;
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName, Request, Response, StatusCode};
@@ -23,17 +24,21 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api::FINALIZER;
 use crate::api::object_name::version_object;
+use crate::registry::aliases::Aliases;
 use crate::registry::archive::Mode;
 use crate::registry::auth::AccessSettings;
 use crate::registry::auth::tests::doubles::Server;
 use crate::registry::docs::Library;
 use crate::registry::index::{Change, Fold, States};
 use crate::registry::page::Unsent;
+use crate::registry::session::Sessions;
 use crate::storage::{Storage, StorageRules};
 
 const ADDRESS: &str = "/v1/modules/platform/eks/aws";
 const ANN: (&str, &str) = ("authorization", "Bearer user-ann");
 const BOB: (&str, &str) = ("authorization", "Bearer user-bob");
+/// The client of all requests.
+const PEER: Peer = Peer::of(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
 
 /// A Module `object` whose address has this name, and its Versions, all stored.
 fn module(object: &str, name: &str, versions: &Value) -> (Value, Vec<Value>) {
@@ -121,25 +126,18 @@ impl Registry {
         let server = Server::default();
         let metrics = RegistryMetrics::default();
         let storage = Arc::new(Storage::with_test_keys());
-        let (index, access) = (Arc::<Index>::default(), Arc::new(server.access(settings)));
-        let aliases = Aliases::new(&["acme=platform".parse().unwrap()], &[]).unwrap();
         let keys = CurrentKeys::new(None).unwrap();
-        let sessions = Arc::new(Sessions::new(keys.clone(), url.parse().ok()));
         let pages = Pages {
-            sessions: Arc::clone(&sessions),
-            index: Arc::clone(&index),
-            access: Arc::clone(&access),
-            aliases: aliases.clone(),
+            index: Arc::default(),
+            access: server.access(settings),
+            aliases: Aliases::new(&["acme=platform".parse().unwrap()], &[]).unwrap(),
+            sessions: Sessions::new(keys.clone(), url.parse().ok()),
             library: Library::new(Arc::clone(&storage), std::env::temp_dir(), metrics.clone()),
             host: Some("registry.acme.io".into()),
             unsent: Unsent::default(),
         };
         let service = Service {
-            index,
-            access,
-            aliases,
             pages,
-            sessions,
             keys,
             downloads: Downloads::new(storage, Mode::Redirect, Vec::new(), 4, metrics.clone()),
             url: url.to_owned(),
@@ -155,7 +153,7 @@ impl Registry {
         for version in versions {
             fold.version(Change::Applied(serde_json::from_value(version).unwrap()));
         }
-        self.service.index.apply(fold.updates(), States::default());
+        self.service.pages.index.apply(fold.updates(), States::default());
     }
 
     async fn ask(&self, method: &str, path: &str, headers: &[(&'static str, &str)]) -> Answer {
@@ -165,8 +163,7 @@ impl Registry {
         for (name, value) in headers {
             request.headers_mut().append(HeaderName::from_static(name), value.parse().unwrap());
         }
-        let peer = Peer { address: [192, 0, 2, 1].into() };
-        Answer::of(self.service.handle(request, peer).await).await
+        Answer::of(self.service.handle(request, PEER).await).await
     }
 
     async fn get(&self, path: &str, headers: &[(&'static str, &str)]) -> Answer {

@@ -32,7 +32,7 @@ pub(super) fn registry() -> Registry {
             json!({"url": "https://github.com/acme/eks", "ref": "v1", "commit": format!("c0ffee{number}")});
     }
     registry.serve((object, stored));
-    let module = registry.service.index.get(&"platform/eks/aws".parse().unwrap()).unwrap();
+    let module = registry.service.pages.index.get(&"platform/eks/aws".parse().unwrap()).unwrap();
     for version in &module.versions {
         let is_old = version.release.to_string() == "1.0.0";
         let inputs = [("old", Some("1")), ("name", None), ("tags", Some("{}"))];
@@ -46,6 +46,7 @@ pub(super) fn registry() -> Registry {
             source: Some("hashicorp/aws".into()),
             version: Some(">= 5".into()),
             aliases: vec!["aws.east".into()],
+            ..Provider::default()
         }];
         root.resources = vec![Resource {
             mode: ResourceMode::Managed,

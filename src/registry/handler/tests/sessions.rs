@@ -3,6 +3,7 @@
 use super::pages::{PAGE, has_all, registry as documented};
 use super::*;
 use crate::domain::text::hex;
+use crate::registry::auth::Access;
 
 #[tokio::test]
 async fn a_session_counts_for_pages_and_never_for_the_api() {
@@ -15,12 +16,11 @@ async fn a_session_counts_for_pages_and_never_for_the_api() {
     }
     let (head, _) = request.clone().into_parts();
     assert_eq!(registry.service.largest_body(&head), 16 << 10);
-    let peer = Peer { address: [192, 0, 2, 1].into() };
-    let answer = Answer::of(registry.service.handle(request, peer).await).await;
+    let answer = Answer::of(registry.service.handle(request, PEER).await).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text());
     let cookie = answer.header("set-cookie").split(';').next().unwrap().to_owned();
     let headers = HeaderMap::from_iter([(HeaderName::from_static("cookie"), cookie.parse().unwrap())]);
-    assert!(registry.service.sessions.token(&headers).is_some());
+    assert!(registry.service.pages.sessions.token(&headers).is_some());
     for path in [format!("{ADDRESS}/versions"), format!("{ADDRESS}/1.0.0/download"), ADDRESS.to_owned()] {
         let answer = registry.get(&path, &[("cookie", &cookie)]).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
@@ -64,13 +64,12 @@ async fn people_sign_in_on_a_page_and_pages_count_their_session() {
         }
         request
     };
-    let peer = Peer { address: [192, 0, 2, 1].into() };
-    let refused = Answer::of(registry.service.handle(form("wrong"), peer).await).await;
+    let refused = Answer::of(registry.service.handle(form("wrong"), PEER).await).await;
     assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
     let back = format!("name=\"return\" value=\"{PAGE}\"");
     has_all(&refused.text(), &["role=\"alert\"", "token is not accepted", "type=\"password\"", &back]);
     assert!(!refused.text().contains("wrong"));
-    let answer = Answer::of(registry.service.handle(form("user-ann"), peer).await).await;
+    let answer = Answer::of(registry.service.handle(form("user-ann"), PEER).await).await;
     assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, PAGE));
     let cookie = answer.header("set-cookie").split(';').next().unwrap().to_owned();
     let session = ("cookie", cookie.as_str());
@@ -138,8 +137,7 @@ fn form(path: &str, origin: &str, body: String) -> Request<Bytes> {
 /// The cookie of a session that began while `access` accepted the token.
 async fn session(registry: &Registry, access: &Access, token: &str) -> String {
     let (head, body) = form("/login", "https://registry.acme.io", format!("token={token}")).into_parts();
-    let peer = [192, 0, 2, 1].into();
-    let answer = registry.service.sessions.login(access, &head.headers, &body, peer).await.unwrap();
+    let answer = registry.service.pages.sessions.login(access, &head.headers, &body, PEER).await.unwrap();
     Answer::of(answer).await.header("set-cookie").split(';').next().unwrap().to_owned()
 }
 
@@ -163,8 +161,7 @@ async fn a_session_that_is_no_longer_accepted_can_be_ended() {
     // The same on the page of an attempt that failed.
     let mut request = form("/login", "https://evil.example", "token=a".to_owned());
     request.headers_mut().insert(HeaderName::from_static("cookie"), cookie.parse().unwrap());
-    let peer = Peer { address: [192, 0, 2, 1].into() };
-    let failed = Answer::of(registry.service.handle(request, peer).await).await;
+    let failed = Answer::of(registry.service.handle(request, PEER).await).await;
     assert_eq!(failed.status, StatusCode::FORBIDDEN);
     has_all(&failed.text(), &["a session of an earlier sign-in", "action=\"/logout\""]);
 
@@ -184,7 +181,6 @@ async fn without_https_no_form_signs_in() {
     has_all(&page, &["Signing in is not possible here", "an https URL in <code>--url</code>"]);
     assert!(!page.contains("type=\"password\""), "{page}");
     let request = form("/login", "http://registry.acme.io", "token=user-ann".to_owned());
-    let peer = Peer { address: [192, 0, 2, 1].into() };
-    let refused = Answer::of(registry.service.handle(request, peer).await).await;
+    let refused = Answer::of(registry.service.handle(request, PEER).await).await;
     assert_eq!((refused.status, refused.header("set-cookie")), (StatusCode::FORBIDDEN, ""));
 }

@@ -15,7 +15,7 @@ fn net(versions: &Value, conditions: &Value) -> Registry {
     }
     registry.serve((object, stored));
     registry.server.permit("ann", "platform", "net");
-    let module = registry.service.index.get(&"platform/net/aws".parse().unwrap()).unwrap();
+    let module = registry.service.pages.index.get(&"platform/net/aws".parse().unwrap()).unwrap();
     for version in &module.versions {
         let docs = Docs { folders: vec![Folder::default()], is_cut: false };
         registry.service.pages.library.put(version, docs);

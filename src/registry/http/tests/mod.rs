@@ -95,7 +95,7 @@ impl Handler for Paths {
         let running = Running::new(&self.running);
         match request.uri().path() {
             "/" => answer(StatusCode::OK, "OK", "hello"),
-            "/peer" => answer(StatusCode::OK, "OK", peer.address.to_string()),
+            "/peer" => answer(StatusCode::OK, "OK", format!("{peer:?}")),
             "/refused" => error(StatusCode::UNAUTHORIZED, "token expired: get a new one", "No.\n"),
             "/panic" => panic!("a defect"),
             "/login" => answer(StatusCode::OK, "OK", request.into_body()),

@@ -138,9 +138,9 @@ async fn the_peer_is_found_behind_a_trusted_proxy() {
         "GET /peer HTTP/1.1\r\nhost: a\r\nx-forwarded-for: 6.6.6.6, 192.0.2.1\r\nconnection: close\r\n\r\n";
     let proxies = TrustedProxies::new(["127.0.0.0/8".parse().unwrap()]);
     let served = Served::with(LIMITS, None, proxies).await;
-    assert!(served.answer(from).await.ends_with("\r\n\r\n192.0.2.1"));
+    assert!(served.answer(from).await.ends_with("\r\n\r\nPeer(192.0.2.1)"));
     let served = Served::start(LIMITS).await;
-    assert!(served.answer(from).await.ends_with("\r\n\r\n127.0.0.1"));
+    assert!(served.answer(from).await.ends_with("\r\n\r\nPeer(127.0.0.1)"));
 }
 
 #[tokio::test]

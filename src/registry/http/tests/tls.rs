@@ -9,7 +9,6 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
-use crate::registry::http::tls::is_news;
 
 struct Files {
     authority: Authority,
@@ -133,37 +132,6 @@ async fn a_new_pair_is_served_and_a_broken_one_is_not() {
     kept.write_all(get("/").as_bytes()).await.unwrap();
     answer_ending(&mut kept, "hello").await;
     watched.abort();
-}
-
-#[test]
-fn each_problem_of_the_files_is_shown_once_until_they_are_good_again() {
-    let files = Files::new();
-    let tls = files.load().unwrap();
-    let good = std::fs::read_to_string(files.path("tls.key")).unwrap();
-    let good = good.as_str();
-    let mut reported = None;
-    for (key, is_shown) in [
-        (Some(good), false),
-        (Some("damaged"), true),
-        (Some("damaged"), false),
-        (None, true),
-        (None, false),
-        (Some("damaged"), true),
-        (Some(good), false),
-        (Some("damaged"), true),
-    ] {
-        match key {
-            Some(content) => std::fs::write(files.path("tls.key"), content).unwrap(),
-            None => std::fs::remove_file(files.path("tls.key")).unwrap_or_default(),
-        }
-        let outcome = tls.read_again();
-        assert_eq!(is_news(&outcome, &mut reported), is_shown, "{outcome:?}");
-    }
-    files.renew();
-    for is_new in [true, false] {
-        let outcome = tls.read_again();
-        assert_eq!((outcome.as_ref().ok(), is_news(&outcome, &mut reported)), (Some(&is_new), is_new));
-    }
 }
 
 #[test]

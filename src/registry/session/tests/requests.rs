@@ -1,18 +1,20 @@
 //! Forms, and where they lead.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use proptest::prelude::*;
 use secrecy::ExposeSecret as _;
 
 use crate::registry::auth::{Access, AccessSettings, Denied, tests::doubles::Server};
-use crate::registry::http::Body;
+use crate::registry::http::{Body, Peer};
 use crate::registry::key_file::CurrentKeys;
 use crate::registry::session::request::{back, local};
 use crate::registry::session::{Action, Refused, Sessions, action};
 
 const URL: &str = "https://registry.acme.io:8443";
-const PEER: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+const PEER: Peer = Peer::of(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
 fn form(origin: Option<&str>) -> HeaderMap {
     let mut headers = HeaderMap::new();

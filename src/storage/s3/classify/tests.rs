@@ -74,6 +74,7 @@ fn answers_are_told_apart() {
         (Put, 413, "", |c| *c == Cause::EntityTooLarge),
         (Head, 407, "", |c| matches!(c, Cause::Network { detail } if detail.contains("proxy requires"))),
         (Put, 403, "QuotaExceeded", |c| matches!(c, Cause::Other { status: Some(403), .. })),
+        (Get, 403, "InvalidObjectState", |c| matches!(c, Cause::Other { status: Some(403), .. })),
         (Put, 503, "SlowDown", |c| *c == Cause::SlowDown { retry_after: None }),
         (Head, 429, "", |c| *c == Cause::SlowDown { retry_after: None }),
         (Put, 400, "KMS.DisabledException", |c| matches!(c, Cause::Kms { .. })),

@@ -1,19 +1,14 @@
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
-use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 
 use super::super::credentials::tests::Hanging;
-use super::super::http::tests::ROOT;
+use super::super::http::tests::{ROOT, without_proxy};
 use super::*;
 
-/// Without the environment's proxy: tests talk to loopback.
 fn clients(credentials: SharedCredentialsProvider) -> Clients {
-    let direct = Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https();
     let sdk = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
-        .http_client(direct)
+        .http_client(without_proxy(None))
         .identity_cache(IdentityCache::no_cache())
         .credentials_provider(credentials);
     Clients::with_config(sdk.build())
@@ -68,6 +63,17 @@ fn one_endpoint_has_one_client_however_it_is_spelled() {
         assert!(clients.get(&ObjectLocation { region: format!("region-{number}"), ..location() }).is_ok());
         assert!(count() <= MAX_CLIENTS);
     }
+}
+
+/// The SDK signs the host as it is spelled, and clients of HTTP send the canonical one.
+#[test]
+fn the_default_endpoint_is_signed_as_it_is_sent() {
+    let mut clients = clients_with_keys();
+    clients.default_endpoint = Some("https://MinIO:443/".to_owned());
+    let url =
+        |location: &ObjectLocation| clients.key(location).unwrap().endpoint.unwrap().as_str().to_owned();
+    assert_eq!(url(&ObjectLocation { endpoint: None, ..location() }), "https://minio");
+    assert_eq!(url(&location()), "http://minio:9000", "a location's own one takes precedence");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::super::sdk_error::chain;
 use super::*;
+use crate::domain::text::causes;
 
 /// A source that never answers, and how often it was asked.
 #[derive(Clone, Debug, Default)]
@@ -118,7 +118,7 @@ async fn a_source_that_hangs_is_awaited_once_and_not_for_long() {
     let all = futures::future::join_all((0..5).map(|_| lasting.credentials(Now::read()))).await;
     assert!(start.elapsed() < 2 * LOAD_TIMEOUT, "{:?}", start.elapsed());
     for result in all {
-        let error = chain(&result.unwrap_err());
+        let error = causes(&result.unwrap_err());
         assert!(error.contains("credentials provider timed out"), "{error}");
     }
     assert_eq!(source.0.load(Ordering::Relaxed), 1);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Keys, Signer, encode, key_set};
 use crate::registry::auth::denied::{self, Denied};
 use crate::registry::auth::jwt::fetch::jwks_address;
-use crate::registry::auth::jwt::key_ring::KeyRing;
+use crate::registry::auth::jwt::key_ring::{KeyRing, REFRESH};
 use crate::registry::auth::jwt::keys::KeySet;
 use crate::registry::auth::token::{Header, Unverified};
 
@@ -130,7 +130,30 @@ async fn a_storm_of_unknown_keys_causes_one_fetch_a_minute() {
     keys.publish(&[Signer::ec().jwk("new")]);
     assert_eq!(ring.keys_for(&header("new"), after(59)).await.map(drop), Err(UNKNOWN));
     assert!(ring.keys_for(&header("new"), after(61)).await.is_ok());
+    assert_eq!(ring.keys_for(&header("old"), after(62)).await.map(drop), Err(UNKNOWN), "it was removed");
     assert_eq!(keys.fetches(), 2);
+}
+
+#[tokio::test]
+async fn a_removed_key_counts_until_the_next_regular_fetch() {
+    assert_eq!(REFRESH, Duration::from_mins(10));
+    let keys = Keys::of(&[Signer::ec().jwk("old")]);
+    let ring = Arc::new(KeyRing::new("issuer".into(), Box::new(keys.clone())));
+    let regular = tokio::spawn({
+        let ring = Arc::clone(&ring);
+        async move { ring.keep_current(Duration::from_millis(1)).await }
+    });
+    // A known key causes no fetch.
+    let known = async || ring.keys_for(&header("old"), Instant::now()).await.is_ok();
+    assert!(known().await);
+    keys.publish(&[Signer::ec().jwk("new")]);
+    let removed = async {
+        while known().await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), removed).await.expect("the keys are fetched again");
+    regular.abort();
 }
 
 #[tokio::test]
@@ -205,7 +228,7 @@ async fn requests_wait_for_the_regular_fetch_and_cause_none() {
         let ring = Arc::new(KeyRing::new("issuer".into(), Box::new(keys.clone())));
         let regular = tokio::spawn({
             let ring = Arc::clone(&ring);
-            async move { ring.keep_current().await }
+            async move { ring.keep_current(REFRESH).await }
         });
         // The regular fetch has begun, and waits once.
         tokio::task::yield_now().await;

@@ -1,0 +1,140 @@
+//! The Events that wait to be written. Pure.
+
+use std::collections::{HashSet, VecDeque};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType};
+
+/// Length of each queue. Further Events are dropped to bound memory.
+pub(super) const QUEUE: usize = 2048;
+/// The part of a queue that one namespace may fill.
+const SHARE: usize = QUEUE * 3 / 4;
+/// The largest number of namespaces of which an Event is written at one time.
+const AT_ONCE: usize = 8;
+
+/// An Event that is to be written.
+pub(super) struct Queued {
+    pub event: Event,
+    pub object: ObjectReference,
+    pub at: Timestamp,
+}
+
+/// The Events that wait, in their order in each queue.
+#[derive(Default)]
+pub(super) struct Waiting {
+    /// The most urgent one first.
+    queues: [VecDeque<Queued>; 3],
+    /// The namespaces of which an Event is being written.
+    busy: HashSet<Option<String>>,
+}
+
+impl Waiting {
+    /// Adds an Event. Returns whether there was room for it.
+    pub(super) fn push(&mut self, queued: Queued) -> bool {
+        let urgency = match (queued.event.type_, queued.object.kind.as_deref()) {
+            (EventType::Warning, Some("Module")) => 0,
+            (EventType::Warning, _) => 1,
+            (EventType::Normal, _) => 2,
+        };
+        let queue = &mut self.queues[urgency];
+        let of_namespace = |other: &&Queued| other.object.namespace == queued.object.namespace;
+        let has_room =
+            queue.len() < SHARE || queue.len() < QUEUE && queue.iter().filter(of_namespace).count() < SHARE;
+        if has_room {
+            queue.push_back(queued);
+        }
+        has_room
+    }
+
+    /// Removes the next Event that may be written: of one namespace, one at a time.
+    pub(super) fn take(&mut self) -> Option<Queued> {
+        let Self { queues, busy } = self;
+        if busy.len() >= AT_ONCE {
+            return None;
+        }
+        let next = queues.iter_mut().find_map(|queue| {
+            let at = queue.iter().position(|queued| !busy.contains(&queued.object.namespace))?;
+            queue.remove(at)
+        })?;
+        busy.insert(next.object.namespace.clone());
+        Some(next)
+    }
+
+    /// Records that an Event is written, or given up.
+    pub(super) fn written(&mut self, queued: &Queued) {
+        self.busy.remove(&queued.object.namespace);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An Event `TYPE/KIND/NAMESPACE/NAME`.
+    fn event(text: &str) -> Queued {
+        let parts: Vec<&str> = text.split('/').collect();
+        let [kind, namespace, name] = [1, 2, 3].map(|part| Some(parts[part].to_owned()));
+        let event = Event {
+            type_: if parts[0] == "Warning" { EventType::Warning } else { EventType::Normal },
+            reason: text.to_owned(),
+            note: None,
+            action: String::new(),
+            secondary: None,
+        };
+        let object = ObjectReference { kind, namespace, name, ..ObjectReference::default() };
+        Queued { event, object, at: Timestamp::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn an_event_waits_for_those_of_its_namespace_and_more_urgent_ones() {
+        let mut waiting = Waiting::default();
+        for text in [
+            "Normal/Version/a/1",
+            "Normal/Version/b/1",
+            "Warning/Version/a/2",
+            "Warning/Module/a/3",
+            "Normal/Version/b/2",
+            "Warning/Version/a/4",
+        ] {
+            assert!(waiting.push(event(text)));
+        }
+        // Whether an Event of the namespace b is written before, and the next one.
+        for (done, next) in [
+            (false, Some("Warning/Module/a/3")),
+            (false, Some("Normal/Version/b/1")),
+            (false, None),
+            (true, Some("Normal/Version/b/2")),
+            (true, None),
+        ] {
+            if done {
+                waiting.written(&event("Normal/Version/b/1"));
+            }
+            assert_eq!(waiting.take().map(|queued| queued.event.reason).as_deref(), next);
+        }
+        for next in ["Warning/Version/a/2", "Warning/Version/a/4", "Normal/Version/a/1"] {
+            waiting.written(&event("Normal/Version/a/1"));
+            assert_eq!(waiting.take().unwrap().event.reason, next);
+        }
+    }
+
+    #[test]
+    fn one_namespace_leaves_room_and_few_are_written_to_at_once() {
+        let mut waiting = Waiting::default();
+        let mut fill = |namespace: &str| {
+            (0..2 * QUEUE)
+                .take_while(|_| waiting.push(event(&format!("Normal/Version/{namespace}/1"))))
+                .count()
+        };
+        assert_eq!([fill("a"), fill("a"), fill("b"), fill("c")], [SHARE, 0, QUEUE - SHARE, 0]);
+        assert!(waiting.push(event("Warning/Version/a/1")), "another queue");
+        let mut waiting = Waiting::default();
+        for number in 0..=AT_ONCE {
+            waiting.push(event(&format!("Normal/Version/{number}/1")));
+        }
+        let taken: Vec<Queued> = std::iter::from_fn(|| waiting.take()).collect();
+        assert_eq!(taken.len(), AT_ONCE);
+        waiting.written(&taken[3]);
+        assert_eq!(waiting.take().unwrap().object.namespace, Some(AT_ONCE.to_string()));
+    }
+}

@@ -1,0 +1,55 @@
+//! How archives wait to be read, and what is done about a store that is too slow.
+
+use futures::future::join_all;
+use futures::poll;
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::api::state::StoredLocation;
+use crate::domain::ObjectLocation;
+use crate::registry::archive::Fault;
+
+fn library(metrics: &RegistryMetrics) -> Library {
+    Library::new(Arc::new(Storage::with_test_keys()), std::env::temp_dir(), metrics.clone())
+}
+
+fn archive(endpoint: String) -> Archive {
+    let location = ObjectLocation {
+        bucket: "modules".into(),
+        key: "vpc/a.zip".into(),
+        region: "us-west-2".into(),
+        endpoint: Some(endpoint),
+        force_path_style: Some(true),
+    };
+    Archive { location: StoredLocation::from(&location), sha256: [0; 32], size: 7 }
+}
+
+#[tokio::test]
+async fn a_namespace_whose_store_is_too_slow_leaves_a_slot_to_others_and_is_counted() {
+    let store = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (metrics, links) = (RegistryMetrics::default(), Links::default());
+    let (library, archive) = (library(&metrics), archive(format!("http://{}", store.local_addr().unwrap())));
+    let mut reads = Box::pin(join_all([1, 1].map(|namespace| library.read(namespace, &archive, &links))));
+    assert!(poll!(&mut reads).is_pending());
+    assert_eq!(library.slots.free(), 1);
+    for answer in reads.await {
+        assert_eq!(answer.err(), Some(NoDocs::Store(Fault::Silent)));
+    }
+    let text = metrics.text().unwrap();
+    assert!(text.contains("s3_errors_total{kind=\"cut\"} 2\n"), "{text}");
+}
+
+#[tokio::test]
+async fn half_of_what_waits_may_be_of_one_client_or_of_one_namespace() {
+    let library = library(&RegistryMetrics::default());
+    let archive = archive("http://127.0.0.1:9".into());
+    // No read begins, since nothing is awaited.
+    let begins = |key: u8, peer: u64, namespace: u64| {
+        library.begin([key; 32], archive.clone(), Links::default(), peer, namespace).is_ok()
+    };
+    let half = u8::try_from(WAITING / 2).unwrap();
+    assert!((0..half).all(|key| begins(key, 1, 11)));
+    for (peer, namespace, is_accepted) in [(1, 12, false), (2, 11, false), (2, 12, true)] {
+        assert_eq!(begins(half, peer, namespace), is_accepted, "client {peer}, namespace {namespace}");
+    }
+}
