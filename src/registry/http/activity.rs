@@ -247,8 +247,8 @@ mod tests {
         activity.sent(1);
         assert_eq!(cut(&activity, after(30)), None);
         activity.answered();
-        assert_eq!(cut(&activity, after(619)), None);
-        assert_eq!(cut(&activity, after(620)), Some(Cut::Idle));
+        assert_eq!(cut(&activity, after(59)), None);
+        assert_eq!(cut(&activity, after(60)), Some(Cut::Idle));
         activity.received(1);
         assert_eq!(cut(&activity, after(9)), None);
         assert_eq!(cut(&activity, after(10)), Some(Cut::Headers));

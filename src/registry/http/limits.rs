@@ -39,8 +39,7 @@ impl Default for Limits {
         Self {
             header_bytes: 32 << 10,
             headers: Duration::from_secs(10),
-            // Longer than load balancers keep idle connections; Google's keep them for 600 s, and cannot be set.
-            idle: Duration::from_secs(620),
+            idle: Duration::from_mins(1),
             stall: Duration::from_secs(30),
             connections: 1024,
             per_peer: 128,

@@ -1,4 +1,5 @@
 use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 
 use super::super::credentials::tests::Hanging;
@@ -19,7 +20,10 @@ pub(in crate::storage) fn clients_with_keys() -> Clients {
 }
 
 pub(in crate::storage) fn clients_without_keys() -> Clients {
-    let missing = ProfileFileCredentialsProvider::builder().profile_name("no-such-profile").build();
+    let config = ProviderConfig::without_region().with_http_client(without_proxy(None));
+    let missing =
+        ProfileFileCredentialsProvider::builder().configure(&config).profile_name("no-such-profile");
+    let missing = missing.build();
     clients(SharedCredentialsProvider::new(missing))
 }
 
