@@ -122,7 +122,7 @@ fn every_message_in_the_page_is_printed_and_every_reason_phrase_is_in_the_page()
         text.split("\\\n").map(str::trim_start).collect::<String>()
     };
     let denied = read("src/registry/auth/denied.rs");
-    let others = ["responses.rs", "archive/downloads.rs", "credentials/mod.rs"];
+    let others = ["responses.rs", "http/rules.rs", "archive/downloads.rs", "credentials/mod.rs"];
     let mut printed = others.map(|path| read(&format!("src/registry/{path}"))).concat();
     printed += &denied;
     printed += &read(".github/actions/login/login.sh");

@@ -97,7 +97,7 @@ async fn a_removal_of_several_versions_is_reported_and_waits_where_that_is_asked
     world.version_ready("guarded-1.4.0").await;
     let waiting = world.module_when("guarded", |m| waits(m) && m["status"]["synced"] == true).await;
     assert!(message(&waiting).starts_with("1 of 1 version stored. 4 stored versions"), "{waiting:#}");
-    assert!(message(&waiting).ends_with("1.0.0, 1.1.0, 1.2.0, 1.3.0."), "{waiting:#}");
+    assert!(message(&waiting).contains("back: 1.0.0, 1.1.0, 1.2.0, 1.3.0. "), "{waiting:#}");
     assert_eq!(condition(&waiting, "Stalled")["status"], "True");
     assert!(world.kubectl(&["get", "module", "guarded"]).contains("RemovalUnconfirmed"));
     let events = world.events("guarded", "RemovalUnconfirmed").await;
@@ -112,7 +112,7 @@ async fn a_removal_of_several_versions_is_reported_and_waits_where_that_is_asked
     // What the next edit leaves out waits too, and so does the rest when some entries are back.
     list(&world, "guarded", &["v1.0.0", "v1.1.0", "v1.2.0", "v1.4.0"]);
     let later = world.module_when("guarded", |m| waits(m) && generation(m) > generation(&waiting)).await;
-    assert!(message(&later).ends_with("back: 1.3.0."), "{later:#}");
+    assert!(message(&later).contains("back: 1.3.0. "), "{later:#}");
     list(&world, "guarded", &["1.0.0", "v1.1.0", "1.2.0", "v1.3.0", "v1.4.0"]);
     world.module_ready("guarded").await;
     let counts = world.counts_below("mod", "guarded/");
