@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::domain::text::causes;
+use super::without_secrets::without_secrets;
 
 /// The field manager of every write.
 pub const FIELD_MANAGER: &str = "opendepot";
@@ -35,7 +35,7 @@ pub fn params() -> PatchParams {
     }
 }
 
-/// The message of a failed request: that of the API server, or the causes of a failed connection.
+/// The message of a failed request, without secrets: that of the API server, or the causes of a failed connection.
 pub fn explain(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if status.code == 401 => {
@@ -49,7 +49,7 @@ pub fn explain(error: &kube::Error) -> String {
             format!("the API server returned HTTP {} without a message", status.code)
         }
         kube::Error::Api(status) => status.message.clone(),
-        error => causes(error),
+        error => without_secrets(error),
     }
 }
 

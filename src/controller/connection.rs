@@ -10,6 +10,8 @@ use kube::runtime::watcher;
 use kube::{Client, Config};
 
 use super::answers::bounded;
+use super::client::explain;
+use super::without_secrets::without_secrets;
 
 /// Seconds after which the API server ends a watch, which then continues on a new connection. If no end arrives within 5 more
 /// seconds, kube treats the connection as lost: a load balancer may drop one without closing it.
@@ -22,7 +24,7 @@ const WATCH_READ_TIMEOUT: Duration = Duration::from_secs(150);
 /// Why no cluster is configured.
 #[derive(Debug, thiserror::Error)]
 pub enum NotConfigured {
-    #[error("the kubeconfig cannot be used: {0}")]
+    #[error("the kubeconfig cannot be used: {}", without_secrets(&**.0))]
     Kubeconfig(Box<KubeconfigError>),
     #[error(
         "no Kubernetes cluster is configured: kubeconfig: {kubeconfig}; service account of a pod: {in_cluster}"
@@ -40,7 +42,7 @@ pub enum ConnectError {
          tunnel"
     )]
     Proxy,
-    #[error("the kubeconfig cannot be used: {0}")]
+    #[error("the kubeconfig cannot be used: {}", explain(.0))]
     Client(#[from] kube::Error),
 }
 

@@ -166,7 +166,7 @@ impl Recorder {
             let Err(error) = self.publish(queued).await else { return };
             let pause = doubled(PAUSES.0, failures, PAUSES.1);
             if !is_transient(&error) || Instant::now() + pause > end {
-                tracing::debug!(%error, "cannot write an Event");
+                tracing::debug!(error = client::explain(&error), "cannot write an Event");
                 return;
             }
             tokio::time::sleep(pause).await;

@@ -14,4 +14,5 @@ pub(crate) mod owners;
 pub(crate) mod runner;
 pub(crate) mod shallow;
 pub(crate) mod watch;
+mod without_secrets;
 pub(crate) mod work_queue;

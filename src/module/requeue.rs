@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::apply::Done;
 use super::attempts::Attempts;
+use crate::controller::client::explain;
 use crate::controller::failure::{Failure, Reason};
 use crate::controller::work_queue::Action;
 
@@ -29,7 +30,7 @@ pub(super) enum Unfinished {
     /// The Module was changed by others, or its next status has to be smaller. Not a failure.
     #[error("the Module has to be read again")]
     Again(Action),
-    #[error("the Kubernetes API failed: {0}")]
+    #[error("the Kubernetes API failed: {}", explain(.0))]
     Api(#[from] kube::Error),
 }
 

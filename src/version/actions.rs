@@ -23,6 +23,7 @@ use super::scheduler::StagingPermit;
 use crate::api::state::{StoredLocation, VersionState};
 use crate::api::target::{Requests, Target, left_behind};
 use crate::controller::bulkhead::BulkheadPermit;
+use crate::controller::client;
 use crate::controller::failure::{Class, Failure, Reason};
 use crate::controller::owners::Fate;
 use crate::domain::ObjectLocation;
@@ -227,7 +228,10 @@ impl Run<'_> {
             // the finalizer is removed nevertheless.
             let held = self.client.current.held(Timestamp::now());
             if let Err(error) = self.client.write_status(&held).await {
-                tracing::debug!(%error, "the status of a deleted Version was not written");
+                tracing::debug!(
+                    error = client::explain(&error),
+                    "the status of a deleted Version was not written"
+                );
             }
         }
         Ok(released(false))

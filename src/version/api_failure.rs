@@ -17,7 +17,7 @@ pub(crate) fn api_failure(error: &kube::Error) -> Failure {
         kube::Error::Api(status) => {
             format!("The Kubernetes API failed: {} (status {}).", status.message, status.code)
         }
-        error => format!("The Kubernetes API could not be reached: {error}."),
+        error => format!("The Kubernetes API could not be reached: {}.", client::explain(error)),
     };
     Failure::new(Reason::ApiUnavailable, message)
 }

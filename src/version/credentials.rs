@@ -13,7 +13,7 @@ use super::retry::Attempt;
 use super::secret_polls::Outcome;
 use crate::api::state::VersionState;
 use crate::api::target::Target;
-use crate::controller::client::is_older;
+use crate::controller::client::{explain, is_older};
 use crate::controller::failure::{Failure, Reason};
 use crate::github::{self, Credential, CredentialError};
 
@@ -122,7 +122,8 @@ pub(super) async fn secret_may_work(
 /// Reads the resourceVersion of a Secret. `recalls_limit`: whether the limit in the status is applied to its credential.
 async fn resource_version(ctx: &Context, version: &VersionState, name: &str, recalls_limit: bool) -> Outcome {
     let found = secrets(ctx, version).get_opt(name).await;
-    let found = found.inspect_err(|error| tracing::debug!(%error, name, "cannot read the Secret")).ok()?;
+    let log = |error: &kube::Error| tracing::debug!(error = explain(error), name, "cannot read the Secret");
+    let found = found.inspect_err(log).ok()?;
     let resource_version = found.as_ref().and_then(|secret| secret.metadata.resource_version.clone());
     if let Some(secret) = found.filter(|_| recalls_limit)
         && let (Ok(target), Ok(credential)) = (Target::of(version), parsed(secret))

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use clap::CommandFactory as _;
 use opendepot::cli::Cli;
+use serde_json::json;
 
 use crate::support::command::{Opendepot, opendepot};
 
@@ -63,6 +64,49 @@ fn a_damaged_kubeconfig_is_not_replaced_by_the_account_of_a_pod() {
         assert!(error.contains("the kubeconfig cannot be used: "), "{args:?}: {error}");
         assert!(!error.contains("service account"), "{args:?}: {error}");
     }
+}
+
+#[test]
+fn no_command_prints_a_secret_of_the_kubeconfig() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kubeconfig");
+    let run = |user: &str, args: &[&str]| {
+        let text = format!(
+            "current-context: a\ncontexts: [{{name: a, context: {{cluster: a, user: a}}}}]\nclusters: [{{name: a, cluster: \
+             {{server: 'https://me:S3CR3T@127.0.0.1:1'}}}}]\nusers: [{{name: a, user: {user}}}]\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        let command = opendepot(&path).env("HTTPS_PROXY", "http://127.0.0.1:1");
+        let command = command.env("AWS_EC2_METADATA_DISABLED", "true").env("GITHUB_ACTIONS", "true");
+        let printed = command.run(args);
+        assert_eq!(printed.code, Some(1), "{args:?}: {printed:#?}");
+        let text = printed.stdout + &printed.stderr;
+        assert!(!text.contains("S3CR3T"), "{args:?}: {text}");
+        text
+    };
+    let exec = json!({
+        "apiVersion": "client.authentication.k8s.io/v1", "command": "/bin/sh", "interactiveMode": "Never",
+        "args": ["-c", "echo S3CR3T; echo S3CR3T >&2; exit 3", "S3CR3T"],
+        "env": [{"name": "KEY", "value": "S3CR3T"}],
+    });
+    let open = ["--allow-storage", "*=*", "--listen", "127.0.0.1:0"];
+    for args in [
+        vec!["publish", "net", "1.0.0"],
+        vec!["source", "net"],
+        vec!["deprecate", "net", "1.0.0", "old"],
+        vec!["credentials", "--host", "a.io", "--service-account", "ci/terraform", "get", "a.io"],
+        vec!["check"],
+        [&["run"][..], &open].concat(),
+        [&["serve", "--admin-listen", "127.0.0.1:0"][..], &open].concat(),
+    ] {
+        let failed = run(&format!("{{exec: {exec}}}"), &args);
+        let expected = "the kubeconfig's command /bin/sh failed (exit status: 3)";
+        assert!(failed.contains(expected), "{args:?}: {failed}");
+        let damaged = run("{token: S3CR3T, token: S3CR3T}", &args);
+        assert!(damaged.contains("duplicate mapping key: token"), "{args:?}: {damaged}");
+    }
+    let refused = run("{}", &["check"]);
+    assert!(refused.contains("https://127.0.0.1:1/: ") && refused.contains("onnection refused"), "{refused}");
 }
 
 #[test]

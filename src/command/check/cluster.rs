@@ -1,5 +1,6 @@
 //! The checks of the cluster: the API server, CRDs and permissions.
 
+use http::Uri;
 use kube::{Client, Config};
 
 use super::arguments::Arguments;
@@ -34,11 +35,12 @@ pub(crate) async fn cluster(arguments: &Arguments) -> (Vec<Line>, Option<Cluster
     let of_user = || arguments.impersonate.as_deref().and_then(namespace_of);
     let lease_namespace = arguments.lease_namespace.clone().or_else(of_user);
     let lease_namespace = lease_namespace.unwrap_or_else(|| own_namespace(&config));
-    let (url, namespace) = (config.cluster_url.clone(), config.default_namespace.clone());
+    let (url, namespace) = (address(&config.cluster_url), config.default_namespace.clone());
     let connection = match connection::client(config) {
         Ok(client) => client,
         Err(error) => {
-            return failed(format!("the kubeconfig cannot be used: {error}"), "correct the kubeconfig");
+            let message = format!("the kubeconfig cannot be used: {}", client::explain(&error));
+            return failed(message, "correct the kubeconfig, or log in again");
         }
     };
     let version = match connection.apiserver_version().await {
@@ -65,6 +67,12 @@ fn fix(error: &kube::Error, arguments: &Arguments) -> &'static str {
         }
         _ => "check the kubeconfig and the network",
     }
+}
+
+/// The address of the API server without a user and password, which kube does not use.
+fn address(url: &Uri) -> String {
+    let user = url.authority().and_then(|authority| Some(authority.as_str().rsplit_once('@')?.0));
+    user.map_or_else(|| url.to_string(), |user| url.to_string().replacen(&format!("{user}@"), "", 1))
 }
 
 /// The namespace of a service account's user name.

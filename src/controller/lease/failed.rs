@@ -3,14 +3,14 @@
 use kube::core::Status;
 
 use super::election::{REQUEST_TIMEOUT, Refusal};
-use crate::controller::client::is_denied;
+use crate::controller::client::{explain, is_denied};
 
 /// A failed request for the Lease.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failed {
     #[error("no response within {REQUEST_TIMEOUT:?}")]
     Late,
-    #[error("{0}")]
+    #[error("{}", explain(.0))]
     Api(kube::Error),
 }
 

@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) async fn request(namespace: &str, name: &str, audience: &str) -> Result<SecretString, String> {
     let mut config = configuration().await.map_err(|error| error.to_string())?;
     config.read_timeout = Some(TIMEOUT);
-    let client = Client::try_from(config).map_err(|error| error.to_string())?;
+    let client = Client::try_from(config).map_err(|error| explain(&error))?;
     let api: Api<ServiceAccount> = Api::namespaced(client, namespace);
     let spec = TokenRequestSpec {
         audiences: vec![audience.to_owned()],

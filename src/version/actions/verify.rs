@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::Run;
 use crate::api::state::StoredLocation;
 use crate::api::target::Target;
+use crate::controller::client::explain;
 use crate::controller::failure::{Failure, Reason};
 use crate::version::decide::Seen;
 use crate::version::effect::{Effect, Event};
@@ -64,7 +65,7 @@ impl Run<'_> {
         }
         let verified = self.client.current.verified(is_stored);
         if let Err(error) = self.client.write_status(&verified).await {
-            tracing::debug!(%error, "the result of the verification was not written");
+            tracing::debug!(error = explain(&error), "the result of the verification was not written");
         }
     }
 
