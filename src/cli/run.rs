@@ -156,6 +156,7 @@ mod tests {
             (&["check", "--github-host", "https://ghes.example"][..], "such as ghes.example.com"),
             (&["check", "--github-host", ""], "such as ghes.example.com"),
             (&["publish", "net", "1.0.0", "--timeout", "abc"], "such as 90s, 10m or 1h"),
+            (&["publish", "net", "1.0.0", "--timeout", "300000000000y"], "at most 24h"),
         ] {
             let refused = Cli::try_parse_from([&["opendepot"], arguments].concat()).unwrap_err();
             assert!(refused.to_string().contains(expected), "{refused}");

@@ -1,5 +1,7 @@
 //! Checks of names that become parts of host names, addresses and object names.
 
+use url::quirks::domain_to_unicode;
+
 /// Whether this is a valid bucket name. Other names could address another bucket or an access point, past the rules.
 pub(crate) fn is_bucket_name(name: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
@@ -45,9 +47,26 @@ pub(crate) fn is_registry_host(host: &str) -> bool {
     is_name && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok()
 }
 
+/// The same `HOST[:PORT]` in the form that Terraform and OpenTofu accept: an international name in Unicode.
+pub(crate) fn unicode_host(host: &str) -> String {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    // Empty for an IP address, and for what is no host.
+    let unicode = domain_to_unicode(name);
+    if unicode.is_empty() { host.to_owned() } else { host.replacen(name, &unicode, 1) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_international_host_is_in_unicode_and_any_other_is_unchanged() {
+        assert_eq!(unicode_host("xn--mdulos-bxa.acme.io:8443"), "módulos.acme.io:8443");
+        for host in ["módulos.acme.io", "acme.io", "192.0.2.1:8443", "[::1]", "[::1]:8443", "https://a", ""]
+        {
+            assert_eq!(unicode_host(host), host);
+        }
+    }
 
     #[test]
     fn the_host_of_a_registry_is_one_that_the_clients_take() {

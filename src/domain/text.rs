@@ -1,4 +1,4 @@
-//! Texts: cut to a length, in the plural, encoded, made visible, and the chain of an error.
+//! Texts: cut to a length, in the plural, encoded, made visible, the chain of an error, and how YAML is read.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -87,6 +87,12 @@ pub fn causes(error: &(dyn Error + 'static)) -> String {
         .unwrap_or_default()
 }
 
+/// Options for YAML that users write. Errors contain no excerpt, which may show a secret. If comments were kept, more than 32
+/// lines of them in one place would be an error.
+pub(crate) fn yaml_options() -> serde_yaml::Options {
+    serde_yaml::options! { with_snippet: false, emit_comments: false }
+}
+
 /// Whether a character changes the direction in which the text around it is read.
 pub fn is_bidi_control(character: char) -> bool {
     matches!(
@@ -98,13 +104,9 @@ pub fn is_bidi_control(character: char) -> bool {
 /// A foreign name as it may appear in a message: printable, and at most 200 characters. What cannot be seen, or would change how
 /// its surroundings are read, is written as an escape; so are bytes that are not UTF-8.
 pub fn shown(name: &[u8]) -> String {
-    shown_within(name, 200)
-}
-
-/// The same with at most so many characters.
-pub fn shown_within(name: &[u8], longest: usize) -> String {
-    let mut safe: String = escaped(name).take(longest).collect();
-    if escaped(name).nth(longest).is_some() {
+    const LONGEST: usize = 200;
+    let mut safe: String = escaped(name).take(LONGEST).collect();
+    if escaped(name).nth(LONGEST).is_some() {
         safe.pop();
         safe.push('…');
     }

@@ -205,9 +205,22 @@ async fn definitions_that_are_not_of_this_release_are_named() {
     crds(&["differs in spec.moduleConfig.provider, spec.removal", "with the schema of this release"]).await;
     bed.kubectl(&["delete", name]).unwrap().ok().unwrap();
     crds(&["modules.opendepot.defdev.io: v1alpha1 is not served", "with the schema of this release"]).await;
+    // Without either, the API server does not know the group.
+    bed.kubectl(&["delete", "crd/versions.opendepot.defdev.io"]).unwrap().ok().unwrap();
+    crds(&["modules.opendepot.defdev.io: v1alpha1 is not", "versions.opendepot.defdev.io: v1alpha1 is not"])
+        .await;
+    for args in [
+        &["publish", "net", "1.0.0", "--timeout", "5s"][..],
+        &["source", "net"],
+        &["withdraw", "net", "1.0.0", "CVE"],
+    ] {
+        let refused = opendepot(&kubeconfig).run(args).failed();
+        assert!(refused.contains("the cluster has no kind Module: install"), "{args:?}: {refused}");
+    }
     let folder = root().join("crds");
     bed.kubectl(&[&apply[..], &[folder.to_str().unwrap()]].concat()).unwrap().ok().unwrap();
-    bed.kubectl(&["wait", "--for=condition=Established", name]).unwrap().ok().unwrap();
+    let both = ["crd/versions.opendepot.defdev.io", name];
+    bed.kubectl(&[&["wait", "--for=condition=Established"][..], &both].concat()).unwrap().ok().unwrap();
     crds(&["with the schema of this release", "with the schema of this release"]).await;
 }
 

@@ -386,6 +386,7 @@ fn files_are_validated_without_a_cluster() {
             items("List", "hello"),
             "entry.yaml:4: document 1, ? ?: this is not a Kubernetes object",
         ),
+        ("empty.yaml", "# nothing\n".to_owned(), "empty.yaml: this contains no object: check"),
         ("repo/b/broken.yaml", format!("{good}  x: ["), "repo/b/broken.yaml:"),
     ] {
         std::fs::write(folder.path().join(name), text).unwrap();
@@ -394,7 +395,7 @@ fn files_are_validated_without_a_cluster() {
         assert!(!printed.stdout.contains("-->") && !printed.stdout.contains("Policy"), "{printed:#?}");
     }
     let empty = opendepot(Path::new("/nonexistent")).input("").run(&["validate", "-"]);
-    assert!(empty.code == Some(1) && empty.stdout.contains("input contains no object: check"), "{empty:#?}");
+    assert!(empty.code == Some(1) && empty.stdout.contains("-: this contains no object"), "{empty:#?}");
     // Every manifest that is shipped.
     let examples = std::fs::read_dir(root().join("examples")).unwrap().map(|entry| entry.unwrap().path());
     let files: Vec<String> = examples

@@ -221,6 +221,9 @@ async fn what_is_no_version_or_no_manifest_of_the_module_changes_nothing() {
     stage.manifest(|module| module["spec"]["moduleConfig"]["bucket"] = json!("typo"));
     let refused = stage.publish("v1.0.0", &["-f", "module.json"]).failed();
     assert!(refused.contains("unknown field \"spec.moduleConfig.bucket\""), "{refused}");
+    let args = ["publish", "net", "v1.0.0", "-n", &stage.world.name, "-f", "-"];
+    let refused = stage.command().input("a: [").run(&args).failed();
+    assert!(refused.contains("manifest -: it is not valid YAML"), "{refused}");
     let files = std::fs::read_dir(stage.folder.path()).unwrap().count();
     assert!(files == 1 && stage.world.get_module("net").await.is_err());
 }

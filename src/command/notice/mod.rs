@@ -124,7 +124,8 @@ impl Command<'_> {
     fn explain(&self, verb: &'static str, error: kube::Error) -> NoticeError {
         let (module, namespace) = (self.arguments.module.clone(), self.namespace.clone());
         match error {
-            kube::Error::Api(status) if status.is_not_found() && !client::is_denied(&status) => {
+            // Without the kind, the answer is a page that is no status, so kube's `is_not_found` is false.
+            kube::Error::Api(status) if status.code == 404 && !client::is_denied(&status) => {
                 let names_it = status.details.as_ref().is_some_and(|details| details.name == module);
                 if names_it { NoticeError::NoModule { module, namespace } } else { NoticeError::NoKind }
             }

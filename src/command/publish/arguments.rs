@@ -35,12 +35,12 @@ pub struct Arguments {
     #[arg(short, long, value_parser = arguments::namespace)]
     pub namespace: Option<String>,
 
-    /// File with the Module's manifest. The Module is created from it if it does not exist. Otherwise its moduleConfig is merged
-    /// into the existing one, and its versions are ignored.
+    /// File with the Module's manifest; - is standard input. The Module is created from it if it does not exist. Otherwise its
+    /// moduleConfig is merged into the existing one, and its versions are ignored.
     #[arg(short = 'f', long, value_name = "FILE")]
     pub manifest: Option<PathBuf>,
 
-    /// Maximum time to wait until the version is stored, such as 90s, 10m or 1h.
+    /// Maximum time to wait until the version is stored, such as 90s, 10m or 1h; at most 24h.
     #[arg(long, default_value = "10m", value_parser = timeout)]
     pub timeout: Duration,
 
@@ -55,5 +55,7 @@ pub struct Arguments {
 
 fn timeout(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
-        .map_err(|_| "write a duration with its unit, such as 90s, 10m or 1h".into())
+        .ok()
+        .filter(|timeout| *timeout <= Duration::from_hours(24))
+        .ok_or_else(|| "write a duration of at most 24h with its unit, such as 90s, 10m or 1h".into())
 }

@@ -43,7 +43,8 @@ impl PublishError {
         let message = harmless(&client::explain(error));
         let failed = |is_transient| Self::Request { doing: doing.to_owned(), message, is_transient };
         let status = match error {
-            kube::Error::Api(status) if client::is_gone(error) => status,
+            // Without the kind, the answer is a page that is no status, so kube's `is_not_found` is false.
+            kube::Error::Api(status) if status.code == 404 && !client::is_denied(status) => status,
             kube::Error::Api(status) => return failed(client::is_outage(status)),
             kube::Error::Service(_) | kube::Error::HyperError(_) => return failed(true),
             // No answer of an API server, or no request at all: the configuration is wrong.
@@ -86,7 +87,12 @@ mod tests {
             (403, json!({"kind": "modules", "name": "net"}), "reading failed: why"),
             (503, json!({}), "reading failed: why"),
         ] {
-            let reason = if code == 404 { "NotFound" } else { "" };
+            // kube's reason for an answer that is no status, such as the page about a kind that is missing.
+            let reason = match code {
+                404 if details.is_null() => "Failed to parse error data",
+                404 => "NotFound",
+                _ => "",
+            };
             let status: Status = serde_json::from_value(json!({
                 "code": code, "message": "why", "reason": reason, "details": details,
             }))

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::api::{GROUP, VERSION};
+use crate::domain::text::yaml_options;
 
 /// The one Module of a file, with its namespace.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,8 +32,8 @@ impl Manifest {
     /// [`ManifestError`] if it contains anything else.
     pub(crate) fn parse(text: &str, module: &str, namespace: &str) -> Result<Self, ManifestError> {
         // The reader skips empty documents.
-        let documents: Vec<Value> =
-            serde_yaml::from_multiple(text).map_err(|e| ManifestError::Yaml(e.to_string()))?;
+        let documents: Vec<Value> = serde_yaml::from_multiple_with_options(text, yaml_options())
+            .map_err(|e| ManifestError::Yaml(e.to_string()))?;
         let [mut object]: [Value; 1] =
             documents.try_into().map_err(|all: Vec<Value>| ManifestError::Documents(all.len()))?;
         let text =
@@ -73,6 +74,8 @@ mod tests {
         assert_eq!(manifest.object["metadata"], json!({"name": "net", "namespace": "team"}));
         assert_eq!(manifest.patch(), json!({"spec": {"moduleConfig": {"provider": "aws"}}}));
         assert!(parse(&format!("---\n{MODULE}---\n")).is_ok(), "an empty document is none");
+        let comments = "  # - version: 1.0.0\n".repeat(200);
+        assert!(parse(&format!("{MODULE}  versions:\n{comments}  - version: 2.0.0\n")).is_ok());
         for (text, expected) in [
             (
                 MODULE.replace("net", "other"),

@@ -34,7 +34,9 @@ pub async fn run(arguments: &Arguments) -> Result<Stored, PublishError> {
     append_outputs(arguments, "")?;
     let (client, namespace) = connect(arguments.namespace.as_deref(), Retry::ByCommand).await?;
     let manifest = arguments.manifest.as_ref().map(|path| {
-        let text = std::fs::read_to_string(path);
+        let is_stdin = path.as_os_str() == "-";
+        let text =
+            if is_stdin { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
         let text = text.map_err(|error| PublishError::File { path: path.clone(), error })?;
         Manifest::parse(&text, &arguments.module, &namespace)
             .map_err(|error| PublishError::Manifest { path: path.clone(), error })

@@ -14,7 +14,7 @@ use super::output::Output;
 use crate::api::state::{ListedVersion, ModuleListing, VersionState};
 use crate::api::{Module, Version, VersionStatus, object_name};
 use crate::controller::client;
-use crate::domain::names::is_registry_host;
+use crate::domain::names::{is_registry_host, unicode_host};
 use crate::domain::{Block, Endpoint, ObjectLocation, Release};
 
 const EXAMPLES: &str = "\
@@ -75,6 +75,10 @@ pub enum SourceError {
     Connection(#[from] ConnectError),
     #[error("there is no Module {module} in the namespace {namespace}: choose another namespace with -n")]
     NoModule { module: String, namespace: String },
+    #[error(
+        "the cluster has no kind Module: install OpenDepot's CRDs (opendepot crd), or choose another context"
+    )]
+    NoKind,
     #[error("Module {module} in the namespace {namespace}{why}")]
     Unusable { module: String, namespace: String, why: String },
     #[error("version {version} is withdrawn, so the registry rejects downloads of it: {text}")]
@@ -190,6 +194,8 @@ fn refused(what: &'static str, namespace: &str, error: Error) -> SourceError {
         Error::Api(status) if status.is_forbidden() => {
             SourceError::Forbidden { what, namespace: namespace.to_owned(), message: status.message.clone() }
         }
+        // Without the kind, the answer is a page that is no status, so kube's `is_not_found` is false.
+        Error::Api(status) if status.code == 404 => SourceError::NoKind,
         error => error.into(),
     }
 }
@@ -211,7 +217,8 @@ fn host(text: &str) -> Result<String, String> {
         return Err(format!("write one host, such as --registry {text} or --registry {other}"));
     }
     let advice = "write a host with a dot, such as registry.acme.io:8443, without https://";
-    arguments::valid(text, is_registry_host(text), advice)
+    let host = unicode_host(text);
+    arguments::valid(&host, is_registry_host(&host), advice)
 }
 
 #[cfg(test)]
@@ -257,10 +264,12 @@ mod tests {
         for text in ["registry.acme.io", " registry.acme.io,", ",registry.acme.io"] {
             assert_eq!(host(text).as_deref(), Ok("registry.acme.io"), "{text}");
         }
-        assert_eq!(host("a.io:8443").as_deref(), Ok("a.io:8443"));
+        for (text, expected) in [("a.io:8443", "a.io:8443"), ("xn--mdulos-bxa.io:8443", "módulos.io:8443")] {
+            assert_eq!(host(text).as_deref(), Ok(expected));
+        }
         let message = host("a.io, b.io").unwrap_err();
         assert_eq!(message, "write one host, such as --registry a.io or --registry b.io");
-        for text in ["", ",", "https://a.io", "a.io/b", "a.io:x", "localhost:8443", "xn--mdulos-bxa.io"] {
+        for text in ["", ",", "https://a.io", "a.io/b", "a.io:x", "localhost:8443", "módulos"] {
             assert!(host(text).unwrap_err().contains("such as registry.acme.io"), "{text}");
         }
     }

@@ -5,9 +5,6 @@ use std::path::Path;
 
 use crate::api::GROUP;
 
-/// The argument, and the name, of standard input.
-pub(super) const STDIN: &str = "-";
-
 /// A text to check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct File {
@@ -33,7 +30,7 @@ pub(crate) enum Found {
 pub(crate) fn read(argument: &str) -> Vec<Found> {
     let path = Path::new(argument);
     let mut found = Vec::new();
-    if argument == STDIN {
+    if argument == "-" {
         let mut bytes = Vec::new();
         let read = io::stdin().read_to_end(&mut bytes);
         found.push(Found::of(path, read.map(|_| bytes), true));

@@ -3,29 +3,28 @@
 use serde_yaml::budget::BudgetBreach;
 use serde_yaml::{Budget, Error, Options};
 
+use crate::domain::text::yaml_options;
+
 /// Options for a text. The reader's default limits are for servers, and would reject large manifests. A text cannot contain more
 /// values than bytes. With its length added to the defaults, only aliases are limited: a few lines of them can repeat billions of
 /// values.
 pub(super) fn options(text: &str) -> Options {
     let limit = |default: usize| default.saturating_add(text.len());
     let default = Budget::default();
-    serde_yaml::options! {
-        with_snippet: false,
-        // With them, more than 32 lines of comments before an item of a list are an error.
-        emit_comments: false,
-        budget: serde_yaml::budget! {
-            max_documents: limit(default.max_documents),
-            max_events: limit(limit(default.max_events)),
-            max_nodes: limit(default.max_nodes),
-            max_total_scalar_bytes: limit(default.max_total_scalar_bytes),
-            max_anchors: limit(default.max_anchors),
-            max_aliases: limit(default.max_aliases),
-            max_merge_keys: limit(default.max_merge_keys),
-            max_recorded_anchor_events: limit(default.max_recorded_anchor_events),
-            max_recorded_anchor_bytes: limit(default.max_recorded_anchor_bytes),
-            enforce_alias_anchor_ratio: false,
-        },
-    }
+    let mut options = yaml_options();
+    options.budget = serde_yaml::budget! {
+        max_documents: limit(default.max_documents),
+        max_events: limit(limit(default.max_events)),
+        max_nodes: limit(default.max_nodes),
+        max_total_scalar_bytes: limit(default.max_total_scalar_bytes),
+        max_anchors: limit(default.max_anchors),
+        max_aliases: limit(default.max_aliases),
+        max_merge_keys: limit(default.max_merge_keys),
+        max_recorded_anchor_events: limit(default.max_recorded_anchor_events),
+        max_recorded_anchor_bytes: limit(default.max_recorded_anchor_bytes),
+        enforce_alias_anchor_ratio: false,
+    };
+    options
 }
 
 /// The message about a limit, if that is what the error is about.

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use self::document::{Document, documents};
-use self::files::{File, Found, STDIN};
+use self::files::{File, Found};
 pub use self::schema::Violation;
 use super::output::Output;
 use crate::api::{GROUP, VERSION, definitions};
@@ -111,9 +111,8 @@ impl Report {
             Err(_) if is_other => return self.ignored += 1,
             Err(error) => return self.unreadable(&file.name, error.line, error.to_string()),
         };
-        if documents.is_empty() && file.name == STDIN {
-            let message = "standard input contains no object: check the command that writes it";
-            self.unreadable(&file.name, None, message);
+        if documents.is_empty() && file.is_named {
+            self.unreadable(&file.name, None, "this contains no object: check the command that writes it");
         }
         for (index, document) in documents.iter().enumerate() {
             self.check(&file.name, is_other, index + 1, document);

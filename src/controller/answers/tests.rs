@@ -116,3 +116,13 @@ async fn a_watch_that_ends_at_once_has_failed_and_one_that_is_refused_says_why()
     let refused = r#"{"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": "Forbidden", "code": 403}"#;
     assert_eq!(watch(403, refused).await.unwrap_err(), "no");
 }
+
+/// A gateway answers so, and an API server without the kind.
+#[tokio::test]
+async fn a_page_with_the_code_404_does_not_show_that_an_object_is_gone() {
+    let client = answered(|_| (404, "404 page not found\n".to_owned()));
+    let versions = client::objects::<Version>(&client, "acme");
+    let error = versions.get("net-1.0.0").await.unwrap_err();
+    assert!(!client::is_gone(&error) && !client::is_outdated(&error), "{error}");
+    assert!(versions.get_opt("net-1.0.0").await.is_err());
+}

@@ -6,6 +6,7 @@ use serde::de::IgnoredAny;
 use url::Url;
 
 use super::{prefixes, raw, shared};
+use crate::domain::text::yaml_options;
 
 /// An issuer of JWTs, and what its claims mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ const CEL: &str = "CEL is not supported: write claim";
 /// Parses and checks the text of the file.
 pub(crate) fn parse(text: &str) -> Result<Vec<IssuerConfig>, String> {
     let document: raw::Document =
-        serde_yaml::from_str(text).map_err(|error| first_line(&error.to_string()))?;
+        serde_yaml::from_str_with_options(text, yaml_options()).map_err(|error| error.to_string())?;
     let version = document.api_version.strip_prefix("apiserver.config.k8s.io/");
     if !version.is_some_and(|version| ["v1", "v1beta1", "v1alpha1"].contains(&version)) {
         return Err("apiVersion: write apiserver.config.k8s.io/v1".into());
@@ -81,11 +82,6 @@ pub(crate) fn parse(text: &str) -> Result<Vec<IssuerConfig>, String> {
     let all = numbered.flat_map(|(number, issuer)| issuer.prefixes().map(move |prefix| (number, prefix)));
     prefixes::check(&all.collect::<Vec<_>>())?;
     Ok(issuers)
-}
-
-/// Without the excerpt of the file that follows it.
-fn first_line(error: &str) -> String {
-    error.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
 fn distinct(issuers: &[IssuerConfig]) -> Result<(), String> {
