@@ -1,6 +1,8 @@
 //! What is shipped to install the operator: the kustomizations and the chart say the same, the API server accepts them,
 //! and the operator understands what they start it with.
 
+use std::path::Path;
+
 use clap::Parser as _;
 use opendepot::cli::{Cli, Command, Run};
 use opendepot_testbed::servers;
@@ -9,6 +11,7 @@ use serde_json::{Value, json};
 use crate::support::generated::updates;
 use crate::support::rendered::{
     SYSTEM, arguments, chart, chart_yaml, comparable, find, helm, kustomize, kustomize_yaml, parse,
+    watches_own_namespace,
 };
 use crate::support::{World, root, testbed};
 
@@ -330,11 +333,15 @@ async fn on_openshift_the_pod_asks_for_no_user() {
     }
 }
 
-/// The chart as a later release may have it: with a value that this one does not know.
-fn next_chart(folder: &std::path::Path) {
+/// Copies a folder of this repository into another folder.
+fn copy(of: &str, into: &Path) {
     let mut copy = std::process::Command::new("cp");
-    let copied = copy.arg("-r").arg(root().join("deploy/helm/opendepot")).arg(folder).status().unwrap();
-    assert!(copied.success());
+    assert!(copy.arg("-r").arg(root().join(of)).arg(into).status().unwrap().success());
+}
+
+/// The chart as a later release may have it: with a value that this one does not know.
+fn next_chart(folder: &Path) {
+    copy("deploy/helm/opendepot", folder);
     let chart = folder.join("opendepot");
     let edit = |file: &str, change: &dyn Fn(String) -> String| {
         let path = chart.join(file);
@@ -421,6 +428,42 @@ async fn the_api_server_accepts_all_of_it_without_a_warning() {
     }
 }
 
+/// An overlay of a user, in a folder with a copy of `deploy`, with a namespace and names of its own.
+fn outer(folder: &Path, inner: &str) -> String {
+    let path = folder.join("outer");
+    std::fs::create_dir_all(&path).unwrap();
+    let text = format!("namespace: team-x\nnamePrefix: my-\nresources: [../{inner}]\n");
+    std::fs::write(path.join("kustomization.yaml"), text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn an_overlay_with_another_namespace_and_other_names_gives_the_rights_to_its_own_account() {
+    let bed = testbed().await;
+    let folder = tempfile::tempdir().unwrap();
+    copy("deploy", folder.path());
+    for inner in KUSTOMIZATIONS.iter().filter(|inner| **inner != "crds" && **inner != "deploy/user-roles") {
+        let yaml = kustomize_yaml(bed, &outer(folder.path(), inner));
+        assert!(!yaml.contains(SYSTEM), "{inner}: {yaml}");
+        let objects = parse(&yaml);
+        let account = &objects.iter().find(|object| object["kind"] == "ServiceAccount").unwrap()["metadata"];
+        let bindings = objects.iter().filter(|o| o["kind"].as_str().unwrap().ends_with("RoleBinding"));
+        let subjects: Vec<_> = bindings.map(|binding| &binding["subjects"][0]).collect();
+        assert_eq!(subjects.len(), 2, "{inner}");
+        for subject in subjects {
+            let named = (&subject["name"], &subject["namespace"]);
+            assert_eq!(named, (&account["name"], &json!("team-x")), "{inner}");
+        }
+    }
+
+    // The change that the overlay for OpenShift describes.
+    let path = folder.path().join("deploy/overlays/openshift/kustomization.yaml");
+    let text = std::fs::read_to_string(&path).unwrap().replace("  - ../image\n", "  - ../irsa\n");
+    std::fs::write(&path, text).unwrap();
+    let yaml = kustomize_yaml(bed, &outer(folder.path(), "deploy/overlays/openshift"));
+    assert!(yaml.contains("eks.amazonaws.com/role-arn") && !yaml.contains("runAsUser"), "{yaml}");
+}
+
 #[tokio::test]
 async fn the_operator_understands_what_it_is_started_with() {
     let bed = testbed().await;
@@ -429,8 +472,7 @@ async fn the_operator_understands_what_it_is_started_with() {
         assert_eq!(run.spool_dir.as_deref(), Some("/spool".as_ref()));
         assert!(run.namespaces.is_empty() && run.leader_elect);
     }
-    let run = parsed(&arguments(&kustomize(bed, "deploy/overlays/one-namespace")));
-    assert_eq!(run.namespaces, [SYSTEM]);
+    assert!(watches_own_namespace(&kustomize(bed, "deploy/overlays/one-namespace"), "opendepot"));
 
     let objects = chart(&everything("team-a"));
     let run = parsed(&arguments(&objects));

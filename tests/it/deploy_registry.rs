@@ -10,7 +10,7 @@ use opendepot::storage::StorageRules;
 use opendepot_testbed::markdown::blocks;
 use serde_json::{Value, json};
 
-use crate::support::rendered::{SYSTEM, chart, find, helm, kustomize, parse};
+use crate::support::rendered::{SYSTEM, chart, find, helm, kustomize, parse, watches_own_namespace};
 use crate::support::{World, root, testbed};
 
 const NAME: &str = "opendepot-registry";
@@ -184,11 +184,12 @@ async fn the_registry_understands_what_it_is_started_with() {
     fits(&shipped, &parsed(&shipped, &["--allow-storage=*=*"]));
     let image = |version: &str| format!("{version}:{}", env!("CARGO_PKG_VERSION"));
     assert_eq!(shipped["containers"][0]["image"], image("ghcr.io/opendepot/opendepot"));
-    for (overlay, namespaces) in [("registry", vec![]), ("registry-one-namespace", vec![SYSTEM])] {
+    for (overlay, is_for_one) in [("registry", false), ("registry-one-namespace", true)] {
         let objects = kustomize(bed, &format!("deploy/overlays/{overlay}"));
         let pod = pod(&objects);
         assert_eq!(pod["containers"][0]["image"], image("registry.example.com/opendepot"), "{overlay}");
-        assert_eq!(parsed(&pod, &["--allow-storage=*=*"]).namespaces, namespaces, "{overlay}");
+        assert!(parsed(&pod, &["--allow-storage=*=*"]).namespaces.is_empty(), "{overlay}");
+        assert_eq!(watches_own_namespace(&objects, NAME), is_for_one, "{overlay}");
         let annotations = &find(&objects, "ServiceAccount", NAME)["metadata"]["annotations"];
         assert_eq!(
             annotations["eks.amazonaws.com/role-arn"],

@@ -15,6 +15,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::support::rendered::kustomize;
 use crate::support::{SOON, World, soon};
 
 /// How long a take-over may take after a SIGTERM. Without a release, it takes 13 seconds or more.
@@ -28,20 +29,13 @@ fn replica(world: &World) -> OperatorBuilder {
 
 /// The shipped rights on the Lease, in this world's namespace.
 fn allow_lease(world: &World) {
-    let manifest = std::fs::read_to_string(crate::support::root().join("deploy/base/rbac.yaml")).unwrap();
-    let lease = manifest
-        .split("---")
-        .filter(|part| part.contains("kind: Role\n") || part.contains("kind: RoleBinding\n"));
-    let parts: Vec<String> = lease
-        .map(|part| {
-            part.replace(
-                "metadata:\n  name: opendepot-lease\n",
-                &format!("metadata:\n  name: opendepot-lease\n  namespace: {}\n", world.name),
-            )
-        })
-        .collect();
-    assert_eq!(parts.len(), 2, "a Role and its binding");
-    world.apply(&parts.join("---"));
+    let mut shipped = kustomize(world.bed, "deploy/base");
+    shipped.retain(|object| object["metadata"]["name"] == "opendepot-lease");
+    assert_eq!(shipped.len(), 2, "a Role and its binding");
+    for object in &mut shipped {
+        object["metadata"]["namespace"] = json!(world.name);
+    }
+    world.apply(&json!({"apiVersion": "v1", "kind": "List", "items": shipped}));
 }
 
 async fn world(name: &str, versions: usize) -> (World, Vec<String>) {

@@ -101,6 +101,14 @@ pub(crate) fn arguments(objects: &[Value]) -> Vec<String> {
     serde_json::from_value(container["args"].clone()).unwrap()
 }
 
+/// Whether the container of this Deployment watches the namespace that it is in.
+pub(crate) fn watches_own_namespace(objects: &[Value], deployment: &str) -> bool {
+    let container = &find(objects, "Deployment", deployment)["spec"]["template"]["spec"]["containers"][0];
+    let field = json!({"fieldRef": {"fieldPath": "metadata.namespace"}});
+    let variable = json!({"name": "OPENDEPOT_NAMESPACE", "valueFrom": field});
+    container["env"].as_array().is_some_and(|env| env.contains(&variable))
+}
+
 /// The objects without what only Helm writes, in the order of their names.
 pub(crate) fn comparable(mut objects: Vec<Value>) -> Vec<Value> {
     let of_helm = |key: &String| key.starts_with("helm.sh/") || key == "app.kubernetes.io/managed-by";
