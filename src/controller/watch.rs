@@ -23,6 +23,8 @@ use crate::observe::watch_age::{Step, WatchAge};
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Time between two lists while a watch cannot be started, as behind a gateway that answers lists only.
 const LISTED_AGAIN: Duration = Duration::from_mins(5);
+/// Time after which a process that is not ready checks again whether lists are rejected.
+const REJECTED_AGAIN: Duration = Duration::from_secs(1);
 
 /// Objects per page of a list. The text of a page is in memory as a whole, twice. While the operator's queue is longest, 32 MiB of the
 /// shipped memory limit are free. A Module of 5,000 versions has a megabyte, and more while it is parsed; a Version has some
@@ -67,6 +69,7 @@ impl Watcher<'_> {
             None => Api::all(client),
         };
         let kind = K::kind(&());
+        let namespace = self.namespace.map(str::to_owned);
         let mut part = self.liveness.part_in(self.namespace, &format!("the watch of {kind}s"));
         let age = self.age.clone();
         async move {
@@ -75,7 +78,7 @@ impl Watcher<'_> {
                 report(&event, &age, &part.name);
                 match event {
                     Ok(event) => on_event(event),
-                    Err(error) => warn_of(&error, &kind),
+                    Err(error) => warn_of(&error, &kind, namespace.as_deref()),
                 }
             }
             "a watch"
@@ -145,12 +148,17 @@ fn report<K>(event: &Result<Event<K>, watcher::Error>, age: &WatchAge, watch: &s
         Ok(Event::Init | Event::InitApply(_)) => {}
         Err(watcher::Error::WatchFailed(_)) => age.failed(watch, Instant::now(), Step::Runs),
         Err(watcher::Error::WatchStartFailed(_)) => age.failed(watch, Instant::now(), Step::Start),
+        Err(watcher::Error::InitialListFailed(kube::Error::Api(status)))
+            if [403, 404].contains(&status.code) =>
+        {
+            age.failed(watch, Instant::now(), Step::Rejected);
+        }
         Err(_) => age.failed(watch, Instant::now(), Step::List),
     }
 }
 
-/// Logs an attempt of a watch that failed, and what to do about it.
-fn warn_of(error: &watcher::Error, kind: &str) {
+/// Logs an attempt of a watch that failed, and what to do about it. Without a namespace, the watch is that of the whole cluster.
+fn warn_of(error: &watcher::Error, kind: &str, namespace: Option<&str>) {
     let (message, code) = match error {
         watcher::Error::InitialListFailed(cause)
         | watcher::Error::WatchStartFailed(cause)
@@ -161,7 +169,7 @@ fn warn_of(error: &watcher::Error, kind: &str) {
         watcher::Error::WatchError(status) => (status.message.clone(), Some(status.code)),
         watcher::Error::NoResourceVersion => (error.to_string(), None),
     };
-    tracing::warn!(error = message, kind, fix = fix(code), "watch failed; retrying");
+    tracing::warn!(error = message, kind, namespace, fix = fix(code), "watch failed; retrying");
 }
 
 /// What to do about the code of an answer, if that is known.
@@ -185,6 +193,27 @@ pub(crate) async fn all_true(all: &mut [watch::Receiver<bool>]) -> bool {
         }
     }
     true
+}
+
+/// Waits until all lists are read, two of each scope. A namespace without permissions, such as a deleted one, does not count if
+/// another one is listed: one tenant must not stop the others. False if a watch has ended, and with it the process.
+pub(crate) async fn all_listed(lists: &mut [watch::Receiver<bool>], age: &WatchAge) -> bool {
+    loop {
+        if let Ok(are_listed) = tokio::time::timeout(REJECTED_AGAIN, all_true(lists)).await {
+            return are_listed;
+        }
+        let missing: Vec<bool> = lists.iter().map(|list| !*list.borrow()).collect();
+        if suffices(&missing, age.rejected(Instant::now())) {
+            tracing::warn!("ready without the namespaces whose lists the API server rejects");
+            return true;
+        }
+    }
+}
+
+/// Whether a scope is listed, and the API server rejects each missing list. Those of a scope are neighbours.
+fn suffices(missing: &[bool], rejected: usize) -> bool {
+    let count = missing.iter().filter(|is_missing| **is_missing).count();
+    missing.chunks(2).any(|scope| !scope.contains(&true)) && count <= rejected
 }
 
 /// Resolves when the operator stops.

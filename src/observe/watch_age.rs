@@ -10,6 +10,8 @@ use crate::domain::Mutex;
 const RECOVERED: Duration = Duration::from_secs(90);
 /// The same if it failed after it had been answered: a pause and a new connection take no longer.
 const RAN: Duration = Duration::from_secs(20);
+/// How long each list of a watch has to be rejected before it counts. An API server that starts rejects lists for a few seconds.
+const REJECTED: Duration = Duration::from_secs(30);
 
 /// The watches that fail. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -20,12 +22,16 @@ struct Failing {
     since: Instant,
     last: Instant,
     step: Step,
+    /// Since when the API server has been rejecting each list.
+    rejected: Option<Instant>,
 }
 
 /// The step of a watch that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     List,
+    /// The API server rejects the list: the permission, the namespace or the kind is missing.
+    Rejected,
     Start,
     /// The connection of a watch broke, which may have run before.
     Runs,
@@ -40,12 +46,21 @@ impl WatchAge {
         current.map(|failing| now.saturating_duration_since(failing.since)).max().unwrap_or_default()
     }
 
+    /// The number of watches of which the API server has been rejecting each list for 30 s.
+    pub fn rejected(&self, now: Instant) -> usize {
+        let since = |failing: &Failing| Some(now.saturating_duration_since(failing.rejected?));
+        let failing = self.0.lock();
+        failing.values().filter_map(since).filter(|rejected| *rejected >= REJECTED).count()
+    }
+
     /// Records an attempt of a watch that failed.
     pub fn failed(&self, watch: &str, now: Instant, step: Step) {
         let recovered = if step == Step::Runs { RAN } else { RECOVERED };
         let mut all = self.0.lock();
-        let failing = all.entry(watch.to_owned()).or_insert(Failing { since: now, last: now, step });
+        let failing =
+            all.entry(watch.to_owned()).or_insert(Failing { since: now, last: now, step, rejected: None });
         failing.step = step;
+        failing.rejected = (step == Step::Rejected).then(|| failing.rejected.unwrap_or(now));
         if now.saturating_duration_since(failing.last) >= recovered {
             failing.since = now;
         }
@@ -111,5 +126,24 @@ mod tests {
             ages.listed("a");
             assert_eq!(ages.longest(at(60)), Duration::from_secs(age), "{step:?}");
         }
+    }
+
+    #[test]
+    fn only_lists_that_are_rejected_each_time_for_a_while_count_as_rejected() {
+        let (ages, start) = (WatchAge::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for (watch, second, step) in [
+            ("deleted", 0, Step::Rejected),
+            ("deleted", 20, Step::Rejected),
+            ("unreachable", 0, Step::List),
+            ("unreachable", 20, Step::Rejected),
+            ("busy", 0, Step::Rejected),
+            ("busy", 20, Step::List),
+            ("restored", 0, Step::Rejected),
+        ] {
+            ages.failed(watch, at(second), step);
+        }
+        ages.listed("restored");
+        assert_eq!([29, 30, 50].map(|second| ages.rejected(at(second))), [0, 1, 2]);
     }
 }

@@ -21,7 +21,7 @@ use crate::controller::failure::Reason;
 use crate::controller::lease::{self, Election, LeaderLease, Leadership, LeadershipLost};
 use crate::controller::object_metrics::ObjectMetrics;
 use crate::controller::owners::Owners;
-use crate::controller::watch::{all_true, scopes, stopping};
+use crate::controller::watch::{all_listed, scopes, stopping};
 use crate::github::{self, ClientError, GitHub};
 use crate::observe::admin::{self, Admin};
 use crate::observe::liveness::Liveness;
@@ -84,7 +84,7 @@ pub async fn run(flags: &Run) -> Result<(), OperatorError> {
     if flags.leader_elect && lease.is_none() {
         return Ok(());
     }
-    // A standby is ready. A leader is not until it has listed everything: it may lack the permission to.
+    // A standby is ready. A leader is not until its lists are read: it may lack the permission to read them.
     ready.store(false, Ordering::Release);
     version.leading_since = Instant::now();
     if let Some(lease) = &lease {
@@ -159,14 +159,15 @@ async fn renew_until_lost(lease: Option<&mut LeaderLease>) -> LeadershipLost {
     }
 }
 
-/// Starts watches and controllers. Sets `ready` when the caches have held every object once.
+/// Starts watches and controllers. Sets `ready` when the caches are filled.
 fn start(flags: &Run, shared: &Shared, ready: Arc<AtomicBool>) -> JoinSet<&'static str> {
     let mut tasks: JoinSet<&'static str> = JoinSet::new();
     let scopes = scopes(&flags.namespaces);
     let mut listed: Vec<_> =
         scopes.into_iter().flat_map(|scope| start_scope(shared, scope, &mut tasks)).collect();
+    let age = shared.version.metrics.watches.clone();
     tokio::spawn(async move {
-        if all_true(&mut listed).await {
+        if all_listed(&mut listed, &age).await {
             ready.store(true, Ordering::Release);
             tracing::info!("ready");
         }

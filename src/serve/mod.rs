@@ -6,10 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tokio::task::JoinSet;
-use url::quirks::domain_to_unicode;
 
 use crate::cli::Serve;
-use crate::domain::names::is_registry_host;
+use crate::domain::names::{is_registry_host, unicode_host};
 use crate::observe::admin::{self, Admin};
 use crate::observe::liveness::Liveness;
 use crate::observe::telemetry;
@@ -83,7 +82,7 @@ pub async fn run(flags: &Serve) -> Result<(), Box<dyn Error>> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %flags.listen, "started");
 
     tokio::select! {
-        () = health.listed() => {}
+        true = health.listed() => {}
         () = &mut signal => return Ok(()),
         ended = ended(&mut tasks, "a watch") => return Err(ended.into()),
     }
@@ -141,12 +140,9 @@ fn audience(flags: &Serve) -> Option<String> {
     flags.audience.clone().filter(|audience| !audience.is_empty()).or_else(|| flags.host())
 }
 
-/// `HOST[:PORT]` of `--url` for the source addresses of modules: clients reject the ASCII form of an international name.
+/// `HOST[:PORT]` of `--url` for the source addresses of modules.
 fn source_host(flags: &Serve) -> Option<String> {
-    let (host, ascii) = (flags.host()?, flags.url.as_ref()?.host_str()?);
-    // Empty for an IP address.
-    let unicode = domain_to_unicode(ascii);
-    Some(if unicode.is_empty() { host } else { host.replacen(ascii, &unicode, 1) })
+    flags.host().map(|host| unicode_host(&host))
 }
 
 fn sessions(
@@ -182,7 +178,10 @@ fn service(
 
 fn warn_of_settings(flags: &Serve) {
     if let Some(host) = source_host(flags).filter(|host| !is_registry_host(host)) {
-        tracing::warn!(host, "Terraform and OpenTofu need a dot in the host of --url to install from it");
+        tracing::warn!(
+            host,
+            "Terraform and OpenTofu install from no such --url: use a DNS name with a dot, of letters, digits and dashes"
+        );
     }
     if flags.tls_cert_file.is_none() {
         tracing::warn!(

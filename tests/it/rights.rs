@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use opendepot_testbed::control_plane::AuditEntry;
 use opendepot_testbed::github::File;
-use opendepot_testbed::operator::Operator;
+use opendepot_testbed::operator::{Operator, OperatorBuilder};
 use serde_json::{Value, json};
 
 use crate::support::registry::{Depot, archive};
@@ -66,7 +66,8 @@ async fn installed(world: &World) -> Operator {
     let arguments = arguments(&parse(&yaml));
     // `run` comes from the testbed, and this machine has no such folder.
     let arguments = arguments.iter().filter(|a| *a != "run" && !a.starts_with("--spool-dir"));
-    world.bed.operator().env("KUBECONFIG", account).args(arguments).start_ready().await.unwrap()
+    let builder = world.bed.operator().env("KUBECONFIG", account).env("OPENDEPOT_NAMESPACE", &world.name);
+    builder.args(arguments).start_ready().await.unwrap()
 }
 
 /// All that an operator does: publish, publicly and with a Secret, adopt, force, remove, and tell of it.
@@ -168,8 +169,8 @@ async fn owned_versions_need_the_right_that_is_only_asked_about(world: &World, r
     .await;
 }
 
-/// The registry of the overlay for one namespace, installed and started in this world's, with the flags of its Deployment.
-async fn registry_installed(depot: &Depot) -> Operator {
+/// The registry of the overlay for one namespace, installed in this world's, with the flags of its Deployment.
+async fn registry_installed(depot: &Depot) -> OperatorBuilder {
     let world = &depot.world;
     let yaml =
         kustomize_yaml(world.bed, "deploy/overlays/registry-one-namespace").replace(SYSTEM, &world.name);
@@ -197,9 +198,8 @@ async fn registry_installed(depot: &Depot) -> Operator {
     let settings =
         [("AUDIENCE", "registry.test"), ("ALLOW_STORAGE", "*=*"), ("ANONYMOUS", "true"), ("DRAIN", "0s")];
     let builder = world.bed.registry().env("KUBECONFIG", account).args(arguments);
-    let builder =
-        settings.iter().fold(builder, |b, (name, value)| b.env(format!("OPENDEPOT_{name}"), *value));
-    builder.start_ready().await.unwrap()
+    let builder = builder.env("OPENDEPOT_NAMESPACE", &world.name);
+    settings.iter().fold(builder, |b, (name, value)| b.env(format!("OPENDEPOT_{name}"), *value))
 }
 
 #[tokio::test]
@@ -217,7 +217,8 @@ async fn a_registry_of_one_namespace_needs_only_its_role_and_uses_all_of_it() {
     depot.publish("net", &[("1.0.0", archive("# net\n", 0))]).await;
     let audit = world.bed.kubernetes.audit();
     let mark = audit.mark(&world.client).await.unwrap();
-    let registry = registry_installed(&depot).await;
+    let installed = registry_installed(&depot).await;
+    let registry = installed.clone().start_ready().await.unwrap();
     let base = format!("https://{}", registry.registry_address());
     let url = depot.archive_url(&base, "net", "1.0.0").await.unwrap();
     assert_eq!(depot.get(&url, &[]).await.unwrap().status, 200);
@@ -249,4 +250,14 @@ async fn a_registry_of_one_namespace_needs_only_its_role_and_uses_all_of_it() {
     assert!(elsewhere.is_empty(), "only reviews are for the whole cluster: {elsewhere:?}");
     let used: BTreeSet<Right> = calls.into_iter().map(taken_by).collect();
     assert_eq!(used, expected, "what is used, and what is granted");
+
+    // A namespace in which it has no Role, such as one that its owner deleted, does not keep the others from being served.
+    let namespaces = format!("kube-public,{}", world.name);
+    let registry = installed.env("OPENDEPOT_NAMESPACE", namespaces).start_ready().await.unwrap();
+    let url = format!("https://{}/v1/modules/{}/net/aws/versions", registry.registry_address(), world.name);
+    assert_eq!(depot.get(&url, &[]).await.unwrap().status, 200);
+    let metrics = registry.metrics().await.unwrap();
+    let mut lines = metrics.lines();
+    let age = lines.find_map(|line| line.strip_prefix("opendepot_registry_watch_age_seconds ")).unwrap();
+    assert!(age.parse::<f64>().unwrap() > 0.0, "{age}");
 }

@@ -104,3 +104,39 @@ fn missing_kinds_and_missing_permissions_have_fixes_of_their_own() {
     assert!(fix(Some(403)).is_some_and(|fix| fix.contains("rbac.yaml")));
     assert_eq!((fix(Some(500)), fix(None)), (None, None));
 }
+
+#[test]
+fn only_a_list_without_permission_or_kind_is_rejected() {
+    let answer = |code| {
+        kube::Error::Api(Box::new(kube::core::Status { code, ..kube::core::Status::failure("no", "") }))
+    };
+    let later = Instant::now() + Duration::from_mins(1);
+    for (error, expected) in [
+        (watcher::Error::InitialListFailed(answer(403)), 1),
+        (watcher::Error::InitialListFailed(answer(404)), 1),
+        (watcher::Error::InitialListFailed(answer(401)), 0),
+        (watcher::Error::InitialListFailed(answer(503)), 0),
+        (watcher::Error::WatchStartFailed(answer(403)), 0),
+        (watcher::Error::NoResourceVersion, 0),
+    ] {
+        let (age, event) = (WatchAge::default(), Err(error));
+        report::<u8>(&event, &age, "a");
+        assert_eq!(age.rejected(later), expected, "{event:?}");
+    }
+}
+
+#[test]
+fn rejected_lists_are_not_waited_for_if_another_namespace_is_listed() {
+    let (read, missing) = (false, true);
+    for (lists, rejected, expected) in [
+        (vec![missing, missing], 2, false),
+        (vec![read, missing], 1, false),
+        (vec![read, missing, read, missing], 2, false),
+        (vec![read, read, missing, missing], 1, false),
+        (vec![read, read, missing, missing], 2, true),
+        (vec![read, missing, read, read], 1, true),
+        (vec![missing, missing, read, read, missing, missing], 2, false),
+    ] {
+        assert_eq!(suffices(&lists, rejected), expected, "{lists:?} {rejected}");
+    }
+}

@@ -131,6 +131,14 @@ impl Index {
         claims.map(|(_, entry)| entry).max_by_key(|entry| entry.served.is_some()).map(Arc::clone)
     }
 
+    /// A namespace, if Modules of another one are known.
+    pub fn beside_others<'a>(&self, namespace: &'a str) -> Option<&'a str> {
+        let modules = self.read();
+        let ends = [modules.entries.first_key_value(), modules.entries.last_key_value()];
+        let is_alone = ends.into_iter().flatten().all(|((of, _), _)| **of == *namespace);
+        (!is_alone).then_some(namespace)
+    }
+
     /// What the metrics show of all Modules.
     pub fn states(&self) -> States {
         self.read().states.clone()

@@ -111,6 +111,20 @@ fn stored_versions_are_listed_in_descending_order() {
 }
 
 #[test]
+fn a_namespace_shares_with_others_if_they_have_modules() {
+    let (eks, other) = (eks(&json!([])), json!({"namespace": "team-a", "name": "vpc", "uid": "u-vpc"}));
+    let other = with(eks.clone(), "/metadata", other);
+    for (modules, expected) in [
+        (vec![], None),
+        (vec![eks.clone()], None),
+        (vec![other.clone()], Some("platform")),
+        (vec![eks, other], Some("platform")),
+    ] {
+        assert_eq!(index(modules, Vec::new()).beside_others("platform"), expected);
+    }
+}
+
+#[test]
 fn only_what_the_module_owns_lists_and_has_stored_is_served() {
     let owner = "/metadata/ownerReferences/0";
     for (why, object) in [

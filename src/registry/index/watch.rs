@@ -1,6 +1,6 @@
 //! The watches of Modules and Versions, and the task that folds their events into the index.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,13 +9,13 @@ use futures::StreamExt as _;
 use futures::channel::mpsc;
 use kube::Client;
 use kube::runtime::watcher::Event;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Index;
 use super::fold::{Change, Fold, KeptVersion, Update};
 use crate::api::state::{ModuleListing, VersionState};
-use crate::controller::watch::{MODULES_PER_PAGE, VERSIONS_PER_PAGE, Watcher, scopes};
+use crate::controller::watch::{MODULES_PER_PAGE, VERSIONS_PER_PAGE, Watcher, all_listed, scopes};
 use crate::observe::liveness::Liveness;
 use crate::observe::watch_age::WatchAge;
 
@@ -45,19 +45,20 @@ impl Seen {
 }
 
 /// Whether the watches run, and whether each has listed its objects once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Health {
     /// How long a watch has been failing.
     pub(crate) age: WatchAge,
-    all_listed: Notify,
+    /// Whether each list has been applied to the index once.
+    lists: Vec<watch::Receiver<bool>>,
     /// Whether requests are to be sent here: from the first lists until the shutdown, since an old list is better than none.
     pub(crate) ready: Arc<AtomicBool>,
 }
 
 impl Health {
-    /// Resolves when each watch has listed its objects once.
-    pub async fn listed(&self) {
-        self.all_listed.notified().await;
+    /// Resolves when each watch has listed its objects once, or need not. False if one has ended.
+    pub async fn listed(&self) -> bool {
+        all_listed(&mut self.lists.clone(), &self.age).await
     }
 }
 
@@ -69,13 +70,17 @@ pub fn start(
     liveness: &Liveness,
     tasks: &mut JoinSet<&'static str>,
 ) -> (Arc<Index>, Arc<Health>) {
-    let (index, health) = (Arc::new(Index::default()), Arc::new(Health::default()));
+    let (index, age) = (Arc::new(Index::default()), WatchAge::default());
     let (sender, seen) = mpsc::unbounded();
-    let mut to_list = BTreeSet::new();
+    let (mut to_list, mut lists) = (BTreeMap::new(), Vec::new());
     for namespace in scopes(namespaces) {
         let scope = || namespace.map(Box::<str>::from);
-        to_list.extend([(MODULES, scope()), (VERSIONS, scope())]);
-        let watcher = Watcher { client, namespace, liveness, age: &health.age };
+        for kind in [MODULES, VERSIONS] {
+            let (listed, is_listed) = watch::channel(false);
+            to_list.insert((kind, scope()), listed);
+            lists.push(is_listed);
+        }
+        let watcher = Watcher { client, namespace, liveness, age: &age };
         let on_event = changes(scope(), |module: ModuleListing| module, sender.clone(), Seen::Module);
         tasks.spawn(watcher.run(MODULES_PER_PAGE, pending(), on_event));
         let rules = fold.rules.clone();
@@ -83,6 +88,7 @@ pub fn start(
         let on_event = changes(scope(), keep, sender.clone(), Seen::Version);
         tasks.spawn(watcher.run(VERSIONS_PER_PAGE, pending(), on_event));
     }
+    let health = Arc::new(Health { age, lists, ready: Arc::default() });
     tasks.spawn(run_fold(fold, seen, to_list, Arc::clone(&index), Arc::clone(&health)));
     (index, health)
 }
@@ -91,7 +97,7 @@ async fn run_fold(
     mut fold: Fold,
     seen: mpsc::UnboundedReceiver<Seen>,
     // The lists that have not been read yet.
-    mut to_list: BTreeSet<List>,
+    mut to_list: BTreeMap<List, watch::Sender<bool>>,
     index: Arc<Index>,
     health: Arc<Health>,
 ) -> &'static str {
@@ -118,10 +124,8 @@ async fn run_fold(
         reported = states.shadowed.is_some();
         warn_of_limited(&updates);
         index.apply(updates, states);
-        for list in lists {
-            if to_list.remove(&list) && to_list.is_empty() {
-                health.all_listed.notify_one();
-            }
+        for listed in lists.iter().filter_map(|list| to_list.remove(list)) {
+            listed.send_replace(true);
         }
     }
     "the index"
