@@ -7,6 +7,7 @@ use kube::{Client, Config};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::controller::client::explain;
 use crate::controller::connection::{NotConfigured, client, config_with_timeouts, for_watches};
 use crate::domain::{Endpoint, EndpointError};
 use crate::observe::admin;
@@ -22,9 +23,9 @@ pub enum StartupError {
     Workdir { path: PathBuf, error: std::io::Error },
     #[error("{0}; run in a cluster, correct the kubeconfig, or set KUBECONFIG")]
     Cluster(#[from] NotConfigured),
-    #[error("Kubernetes client: {0}")]
+    #[error("Kubernetes client: {}", explain(.0))]
     Kube(#[from] kube::Error),
-    #[error("--ca-file: {0}")]
+    #[error(transparent)]
     Ca(#[from] CaError),
     #[error(
         "--ca-file: cannot read {path}: {error}; name a file of PEM certificates that this process may read"

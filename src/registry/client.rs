@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use http::header::USER_AGENT;
 
-use crate::domain::text::shown_within;
+use crate::domain::text::is_bidi_control;
 
 /// The longest text of a client in a log line, in characters.
 const LONGEST: usize = 128;
@@ -34,9 +34,18 @@ impl ClientInfo {
     }
 }
 
-/// A text of a client as it may appear in a log line.
+/// A text of a client as it may appear in a log line. All but control characters stays as it is, so that a user is found by name.
 pub(crate) fn loggable(text: &str) -> String {
-    shown_within(text.as_bytes(), LONGEST)
+    let (mut line, mut room) = (String::new(), LONGEST);
+    for c in text.chars() {
+        let is_escaped = c.is_control() || is_bidi_control(c);
+        let shown = if is_escaped { c.escape_default().to_string() } else { c.to_string() };
+        // An escape is written as a whole or not at all.
+        let Some(left) = room.checked_sub(shown.chars().count()) else { break };
+        line.push_str(&shown);
+        room = left;
+    }
+    line
 }
 
 #[cfg(test)]
@@ -60,8 +69,18 @@ mod tests {
     }
 
     #[test]
-    fn log_lines_stay_short_and_on_one_line() {
-        assert_eq!(loggable("a\nb\u{1b}[31m"), "a\\nb\\u{1b}[31m");
-        assert_eq!(loggable(&"é".repeat(200)), "é".repeat(127) + "…");
+    fn log_lines_stay_short_and_on_one_line_and_names_as_they_are() {
+        for (text, expected) in [
+            ("a\nb\u{1b}[31m", "a\\nb\\u{1b}[31m"),
+            ("a\u{202e}b\u{2066}", "a\\u{202e}b\\u{2066}"),
+            ("oidc:o'brien@acme.io", "oidc:o'brien@acme.io"),
+            (r#"ACME\bob "x""#, r#"ACME\bob "x""#),
+            ("e\u{301}", "e\u{301}"),
+        ] {
+            assert_eq!(loggable(text), expected);
+        }
+        assert_eq!(loggable(&"é".repeat(129)), "é".repeat(128));
+        assert_eq!(loggable(&"\t".repeat(65)), "\\t".repeat(64), "escapes count too");
+        assert_eq!(loggable(&format!("{}\u{1b}", "a".repeat(125))), "a".repeat(125));
     }
 }

@@ -19,8 +19,18 @@ use crate::observe::process;
 const MODULES: usize = 500;
 
 /// Kinds of errors of S3. Each counter starts at 0, so that alerts see the increase to the first error.
-const S3_ERRORS: [&str; 9] =
-    ["credentials", "cut", "denied", "differs", "missing", "network", "other", "throttled", "unavailable"];
+const S3_ERRORS: [&str; 10] = [
+    "credentials",
+    "cut",
+    "denied",
+    "differs",
+    "missing",
+    "network",
+    "other",
+    "slow",
+    "throttled",
+    "unavailable",
+];
 
 /// Labels with fixed values.
 type Labels<const N: usize> = [(&'static str, &'static str); N];

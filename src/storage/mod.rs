@@ -56,7 +56,8 @@ impl Storage {
     /// Reads the AWS configuration (environment and profile) and checks the roots. Credentials are loaded by the first request.
     ///
     /// # Errors
-    /// [`CaError`] if `ca_pem`, which is trusted in addition to the system's roots, contains no usable certificates.
+    /// [`CaError`] if `ca_pem`, which is trusted in addition to the system's roots, contains no usable certificates, or if
+    /// there is neither `ca_pem` nor a root of the system.
     pub async fn new(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
         Ok(Self::with_clients(Clients::new(ca_pem, false).await?))
     }

@@ -203,10 +203,11 @@ async fn an_operator_that_cannot_start_says_why() {
     let profile = path("profile", "[default]\nendpoint_url = minio:9000\n");
     let services =
         path("services", "[default]\nservices = a\n\n[services a]\ns3 =\n  endpoint_url = minio:9000\n");
-    let cases: [Start; 9] = [
+    let cases: [Start; 10] = [
         (&["--ca-file", &missing], &[], "cannot read"),
         (&["--ca-file", &garbage], &[], "--ca-file: contains no certificate"),
         (&["--ca-file", &damaged], &[], "--ca-file: certificate 1 cannot be read"),
+        (&[], &[("SSL_CERT_FILE", &missing)], "cannot use the system's certificates"),
         (&["--spool-dir", &file], &[], "--spool-dir"),
         (&["--listen", &address], &[], "choose another address with --listen"),
         (&[], &[("AWS_ENDPOINT_URL", "minio:9000")], "AWS_ENDPOINT_URL: the S3 endpoint"),

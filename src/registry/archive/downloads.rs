@@ -134,7 +134,7 @@ impl Downloads {
         let archive = download.archive;
         let Some(slot) = self.slots.take(download.link, download.peer).await else {
             let sentence = "Too many archives are being downloaded; try again in a minute.";
-            return ended(unavailable("too many downloads", sentence, 30), "stream", done);
+            return ended(unavailable("too many downloads", sentence), "stream", done);
         };
         let Opened { first, rest, range } = match self.open(archive, range, superseded).await {
             Ok(opened) => opened,
@@ -205,18 +205,19 @@ fn unsatisfiable(size: u64) -> Response<Body> {
     answer
 }
 
-fn unavailable(phrase: &'static str, sentence: &str, seconds: u32) -> Response<Body> {
+/// Its sentences that advise another attempt name a minute too.
+fn unavailable(phrase: &'static str, sentence: &str) -> Response<Body> {
     let answer = error(StatusCode::SERVICE_UNAVAILABLE, phrase, format!("{sentence}\n"));
-    with_remedy(answer, Some(seconds))
+    with_remedy(answer, Some(60))
 }
 
 fn failed(fault: Fault) -> Response<Body> {
-    let (phrase, seconds) = match fault {
-        Fault::Missing => ("archive is being restored", 60),
-        Fault::Differs => ("archive differs from what was published", 60),
-        Fault::Busy => ("the store is busy", 10),
-        Fault::Refused => ("the store refused", 60),
-        Fault::Silent => ("the store does not answer", 10),
+    let phrase = match fault {
+        Fault::Missing => "archive is being restored",
+        Fault::Differs => "archive differs from what was published",
+        Fault::Busy => "the store is busy",
+        Fault::Refused => "the store refused",
+        Fault::Silent => "the store does not answer",
     };
-    unavailable(phrase, fault.sentence(), seconds)
+    unavailable(phrase, fault.sentence())
 }

@@ -33,7 +33,7 @@ pub enum Failed {
     Missing,
     /// The object has another checksum or size than recorded.
     Differs,
-    /// The object's bytes ended or stopped too early, or arrived too slowly.
+    /// The object's bytes ended or stopped too early.
     NoBytes,
     Storage(StorageError),
 }

@@ -27,7 +27,8 @@ use crate::registry::metrics::RegistryMetrics;
 use crate::storage::Storage;
 use crate::workdir::temporary_file;
 
-/// Archives that are read at once, one of a namespace, and comparisons and large pages that are made at once.
+/// Archives that are read at once, one of each namespace if there are several, and comparisons and large pages that are made at
+/// once.
 const AT_ONCE: usize = 2;
 /// Archives that wait to be read. Half of them may be for one client, since a crawler opens the pages of all versions, and half
 /// of one namespace, whose archives may all be slow.
@@ -48,9 +49,9 @@ pub struct Library {
     metrics: RegistryMetrics,
     kept: Arc<Mutex<Kept>>,
     reading: Arc<Mutex<HashMap<Key, Reading>>>,
-    /// Two permits for each archive: by client, and by namespace.
+    /// Two permits for each archive: by client, and by `tenant`.
     waiting: Arc<Bulkhead>,
-    /// By namespace.
+    /// By `tenant`.
     slots: Arc<Bulkhead>,
     /// By client: the pages that one waits for do not delay those of others.
     turns: Arc<Bulkhead>,
@@ -93,10 +94,11 @@ impl Library {
         [&self.turns, &self.requests].map(Arc::clone)
     }
 
-    /// What `show` makes of the documentation of a version, for the page of a folder. A large page is made in turn.
+    /// What `show` makes of the documentation of a version, for the page of a folder. A large page is made in turn. `namespace`
+    /// has a share of the reads; `None` if there is no other.
     pub async fn show<T: Send + 'static>(
         &self,
-        namespace: &str,
+        namespace: Option<&str>,
         version: &ServedVersion,
         folder: &str,
         peer: Peer,
@@ -120,7 +122,7 @@ impl Library {
     /// What `show` makes of what changed between two versions. A request that ends while it waits starts no comparison.
     pub async fn compare<T: Send + 'static>(
         &self,
-        namespace: &str,
+        namespace: Option<&str>,
         old: &ServedVersion,
         new: &ServedVersion,
         peer: Peer,
@@ -136,7 +138,7 @@ impl Library {
     }
 
     /// The documentation of a version. Requests for the same archive share one read, which continues if all of them end.
-    async fn docs(&self, namespace: &str, version: &ServedVersion, peer: Peer) -> Answer {
+    async fn docs(&self, namespace: Option<&str>, version: &ServedVersion, peer: Peer) -> Answer {
         let links = Links::of(version);
         let key = key(&version.archive, &links);
         if let Some(known) = self.kept.lock().get(&key, Instant::now()) {
@@ -146,7 +148,8 @@ impl Library {
             return Err(NoDocs::TooLarge);
         }
         let _permit = self.requests.try_acquire(hash_of(peer)).ok_or(NoDocs::Busy)?;
-        let read = self.begin(key, version.archive.clone(), links, hash_of(peer), hash_of(namespace))?;
+        let tenant = tenant(namespace, key);
+        let read = self.begin(key, version.archive.clone(), links, hash_of(peer), tenant)?;
         tokio::time::timeout(PATIENCE, read).await.unwrap_or(Err(NoDocs::Busy))
     }
 
@@ -168,19 +171,19 @@ impl Library {
         archive: Archive,
         links: Links,
         peer: u64,
-        namespace: u64,
+        tenant: u64,
     ) -> Result<Reading, NoDocs> {
         let mut reading = self.reading.lock();
         if let Some(read) = reading.get(&key) {
             return Ok(read.clone());
         }
-        let waits = self.waiting.try_acquire(peer).zip(self.waiting.try_acquire(namespace));
+        let waits = self.waiting.try_acquire(peer).zip(self.waiting.try_acquire(tenant));
         let waits = waits.ok_or(NoDocs::Busy)?;
         let library = self.clone();
         let task = tokio::spawn(async move {
             let _waits = waits;
             // A read that panics must not be the answer until the registry ends.
-            let answer = AssertUnwindSafe(library.read(namespace, &archive, &links)).catch_unwind().await;
+            let answer = AssertUnwindSafe(library.read(tenant, &archive, &links)).catch_unwind().await;
             let answer = answer.unwrap_or(Err(NoDocs::Disk));
             library.kept.lock().put(key, answer.clone(), Instant::now());
             library.reading.lock().remove(&key);
@@ -191,12 +194,18 @@ impl Library {
         Ok(read)
     }
 
-    async fn read(&self, namespace: u64, archive: &Archive, links: &Links) -> Answer {
+    async fn read(&self, tenant: u64, archive: &Archive, links: &Links) -> Answer {
         // Held until the child has ended, even if no request waits for it.
-        let _slot = self.slots.acquire(namespace).await;
+        let _slot = self.slots.acquire(tenant).await;
+        let object = archive.location.location();
         let fetched = tokio::time::timeout(TIME, self.fetch(archive)).await;
-        let file = fetched.unwrap_or_else(|_| Err(self.failed(archive, &Failed::NoBytes)))?;
-        let span = tracing::warn_span!("documentation", object = %archive.location.location());
+        let file = fetched.unwrap_or_else(|_| {
+            // A kind of its own, for which there is no alert: a download may take longer.
+            self.metrics.s3_error("slow");
+            tracing::warn!(%object, limit = ?TIME, "an archive arrived too slowly for its documentation to be read");
+            Err(NoDocs::TooSlow)
+        })?;
+        let span = tracing::warn_span!("documentation", %object);
         child::documentation(&file, &self.spool_dir, links, TIME).instrument(span).await.map(Arc::new)
     }
 
@@ -243,6 +252,11 @@ async fn in_turn<T: Send + 'static>(
         work()
     });
     done.await.map_err(|_| NoDocs::Disk)
+}
+
+/// Whose share of the reads an archive takes: its namespace's, or if there is no other, its own.
+fn tenant(namespace: Option<&str>, key: Key) -> u64 {
+    namespace.map_or_else(|| hash_of(key), hash_of)
 }
 
 /// The archive's checksum, so that a key never stands for other content, and what its links lead to.

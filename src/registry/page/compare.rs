@@ -45,7 +45,7 @@ impl Pages {
             let main = page(&address, [&from, &to], comparison);
             Page { title: &title, words: "", viewer: &shown_to, main }.answer(StatusCode::OK, "OK")
         };
-        let namespace = &module.address.namespace;
+        let namespace = self.index.beside_others(&module.address.namespace);
         let compared = self.library.compare(namespace, old, new, seer.peer, show).await;
         Ok(compared.unwrap_or_else(|why| not_compared(why, is_json, viewer)))
     }

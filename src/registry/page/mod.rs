@@ -201,7 +201,7 @@ impl Pages {
                 view.page(&viewer)
             }
         };
-        let namespace = &module.address.namespace;
+        let namespace = self.index.beside_others(&module.address.namespace);
         let shown = self.library.show(namespace, version, folder, seer.peer, show).await;
         Ok(shown.unwrap_or_else(|why| {
             let (status, title) = (StatusCode::SERVICE_UNAVAILABLE, "This page cannot be shown");

@@ -18,16 +18,22 @@ use crate::domain::text::causes;
 /// For a connection to a link-local address. There is none on a machine without a metadata service.
 const LINK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why the PEM roots of `--ca-file` cannot be used.
+/// Why the PEM roots of `--ca-file`, or those of the system, cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CaError {
-    #[error("contains no certificate: use a file with one or more `-----BEGIN CERTIFICATE-----` blocks")]
+    #[error(
+        "--ca-file: contains no certificate: use a file with one or more `-----BEGIN CERTIFICATE-----` blocks"
+    )]
     Empty,
     /// Counted from 1.
-    #[error("certificate {number} cannot be read: {problem}; replace it, or remove it from the file")]
+    #[error(
+        "--ca-file: certificate {number} cannot be read: {problem}; replace it, or remove it from the file"
+    )]
     Certificate { number: usize, problem: String },
-    #[error("no HTTP client can be set up with these and the system's certificates: {problem}")]
-    Client { problem: String },
+    #[error(
+        "cannot use the system's certificates: {problem}; install CA certificates, or name a file of them with --ca-file"
+    )]
+    System { problem: String },
 }
 
 /// The clients of both servers, with additional roots.
@@ -44,12 +50,14 @@ pub(super) fn http_client(ca_pem: Option<&[u8]>) -> Result<Routed, CaError> {
 ///
 /// It never uses HTTP/2, whose streams share one connection and its window: downloads that slow clients do not read would stop all
 /// others, and a connection that drops packets would be used again after a timeout.
+///
+/// A request that the store answers with 5xx may be repeated on the same connection: `reqwest` closes none on demand.
 fn client(
     ca_pem: Option<&[u8]>,
     connect_timeout: Duration,
     settings: impl FnOnce(ClientBuilder) -> ClientBuilder,
 ) -> Result<Client, CaError> {
-    let unusable = |error: reqwest::Error| CaError::Client { problem: causes(&error) };
+    let unusable = |error: reqwest::Error| CaError::System { problem: causes(&error) };
     let roots = ca_pem.map(Certificate::from_pem_bundle).transpose().map_err(unusable)?;
     let builder = Client::builder()
         .http1_only()

@@ -7,7 +7,6 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::api::state::StoredLocation;
 use crate::domain::ObjectLocation;
-use crate::registry::archive::Fault;
 
 fn library(metrics: &RegistryMetrics) -> Library {
     Library::new(Arc::new(Storage::with_test_keys()), std::env::temp_dir(), metrics.clone())
@@ -25,18 +24,21 @@ fn archive(endpoint: String) -> Archive {
 }
 
 #[tokio::test]
-async fn a_namespace_whose_store_is_too_slow_leaves_a_slot_to_others_and_is_counted() {
+async fn a_namespace_whose_store_is_too_slow_leaves_a_slot_to_others_if_there_are_some_and_is_counted() {
     let store = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (metrics, links) = (RegistryMetrics::default(), Links::default());
     let (library, archive) = (library(&metrics), archive(format!("http://{}", store.local_addr().unwrap())));
-    let mut reads = Box::pin(join_all([1, 1].map(|namespace| library.read(namespace, &archive, &links))));
-    assert!(poll!(&mut reads).is_pending());
-    assert_eq!(library.slots.free(), 1);
-    for answer in reads.await {
-        assert_eq!(answer.err(), Some(NoDocs::Store(Fault::Silent)));
+    for (namespace, free) in [(Some("platform"), 1), (None, 0)] {
+        let reads = [1, 2].map(|key| library.read(tenant(namespace, [key; 32]), &archive, &links));
+        let mut reads = Box::pin(join_all(reads));
+        assert!(poll!(&mut reads).is_pending());
+        assert_eq!(library.slots.free(), free, "{namespace:?}");
+        for answer in reads.await {
+            assert_eq!(answer.err(), Some(NoDocs::TooSlow));
+        }
     }
     let text = metrics.text().unwrap();
-    assert!(text.contains("s3_errors_total{kind=\"cut\"} 2\n"), "{text}");
+    assert!(text.contains("s3_errors_total{kind=\"slow\"} 4\n"), "{text}");
 }
 
 #[tokio::test]
@@ -44,8 +46,8 @@ async fn half_of_what_waits_may_be_of_one_client_or_of_one_namespace() {
     let library = library(&RegistryMetrics::default());
     let archive = archive("http://127.0.0.1:9".into());
     // No read begins, since nothing is awaited.
-    let begins = |key: u8, peer: u64, namespace: u64| {
-        library.begin([key; 32], archive.clone(), Links::default(), peer, namespace).is_ok()
+    let begins = |key: u8, peer: u64, tenant: u64| {
+        library.begin([key; 32], archive.clone(), Links::default(), peer, tenant).is_ok()
     };
     let half = u8::try_from(WAITING / 2).unwrap();
     assert!((0..half).all(|key| begins(key, 1, 11)));
