@@ -122,6 +122,18 @@ async fn a_restore_without_owners_and_status_finds_every_object_again() {
     assert!(keys.iter().all(|key| now.contains(key)), "{keys:?} {now:?}");
 }
 
+#[test]
+fn the_commands_for_velero_restore_versions_then_modules_then_the_rest() {
+    let page = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let commands: Vec<&str> = page.split("velero restore create ").skip(1).collect();
+    let [versions, modules, _] = &commands[..] else { panic!("{commands:#?}") };
+    assert!(
+        versions.contains(",versions.opendepot.defdev.io") && !versions.contains("modules"),
+        "{versions}"
+    );
+    assert!(modules.contains("--status-include-resources modules.opendepot.defdev.io\n"), "{modules}");
+}
+
 /// Creates these Versions with their former owners and finalizers.
 fn create_owned(world: &World, versions: &[Value]) {
     for version in versions {
