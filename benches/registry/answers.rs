@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use bytes::Bytes;
-use opendepot::registry::archive::Mode;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use opendepot::registry::archive::DownloadMode;
 use opendepot::registry::http::answer::answer;
 use opendepot::registry::http::{Body, Handler, Peer};
 use opendepot_testbed::authority::Authority;
 
 use crate::VERSIONS;
-use crate::client::{CONNECTIONS, Target, request};
+use crate::client::{CONNECTIONS, Server, request};
 use crate::depot::{Depot, listen};
 use crate::table::{Goal, heading, line, median};
 
@@ -43,7 +43,7 @@ pub(crate) async fn beside_a_static_handler(depot: &Depot) {
 }
 
 async fn cases(depot: &Depot, tls: Option<&Authority>) {
-    let real = depot.in_this_process(Mode::Redirect, tls).await;
+    let real = depot.in_this_process(DownloadMode::Redirect, tls).await;
     let prefix = depot.module("mod0");
     let version = format!("1.{}.0", VERSIONS / 2);
     let archive = real.archive_path(&format!("{prefix}/{version}/download"), &depot.token).await;
@@ -63,7 +63,7 @@ async fn cases(depot: &Depot, tls: Option<&Authority>) {
 
 /// The medians of both sides, and of what the second has of the first in percent. They take turns, so that both meet the same
 /// machine.
-async fn in_turns(best: &Target, ours: &Target, request: &str) -> (f64, f64, f64) {
+async fn in_turns(best: &Server, ours: &Server, request: &str) -> (f64, f64, f64) {
     let mut all = [const { Vec::new() }; 3];
     for _ in 0..TURNS {
         let (best, ours) = (best.load(request, TIME).await, ours.load(request, TIME).await);

@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::http::{HeaderName, HeaderValue, StatusCode};
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
@@ -17,7 +17,7 @@ pub(crate) const AUDIENCE: &str = "registry.test";
 
 /// A server, and how to reach it.
 #[derive(Clone)]
-pub(crate) struct Target {
+pub(crate) struct Server {
     pub address: SocketAddr,
     pub tls: Option<Arc<ClientConfig>>,
 }
@@ -39,7 +39,7 @@ impl Answer {
     }
 }
 
-impl Target {
+impl Server {
     pub(crate) fn connect(&self) -> Box<dyn Connection> {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_nodelay(true).unwrap();

@@ -10,7 +10,7 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use opendepot::api::{Module, Version};
 use opendepot::observe::liveness::Liveness;
 use opendepot::registry::aliases::Aliases;
-use opendepot::registry::archive::{Downloads, Mode};
+use opendepot::registry::archive::{DownloadMode, Downloads};
 use opendepot::registry::auth::{Access, AccessSettings};
 use opendepot::registry::docs::Library;
 use opendepot::registry::handler::Service;
@@ -19,7 +19,7 @@ use opendepot::registry::index::Fold;
 use opendepot::registry::index::watch;
 use opendepot::registry::key_file::CurrentKeys;
 use opendepot::registry::metrics::RegistryMetrics;
-use opendepot::registry::page::{Pages, Unsent};
+use opendepot::registry::page::{Pages, SendBudget};
 use opendepot::registry::session::Sessions;
 use opendepot::storage::{Storage, StorageRules};
 use opendepot_testbed::authority::Authority;
@@ -34,7 +34,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::CREDENTIALS;
-use crate::client::{AUDIENCE, Target};
+use crate::client::{AUDIENCE, Server};
 
 pub(crate) struct Depot {
     pub bed: Testbed,
@@ -76,7 +76,7 @@ impl Depot {
     }
 
     /// A registry in this process, as `opendepot serve` composes it.
-    pub(crate) async fn in_this_process(&self, mode: Mode, tls: Option<&Authority>) -> Target {
+    pub(crate) async fn in_this_process(&self, mode: DownloadMode, tls: Option<&Authority>) -> Server {
         let metrics = RegistryMetrics::default();
         let aliases = Aliases::new(&[], &[]).unwrap();
         let endpoint = self.bed.s3.endpoint().parse().unwrap();
@@ -106,7 +106,7 @@ impl Depot {
             sessions: Sessions::new(keys.clone(), None),
             library: Library::new(Arc::clone(&storage), std::env::temp_dir(), metrics.clone()),
             host: None,
-            unsent: Unsent::default(),
+            send_budget: SendBudget::default(),
         };
         let service = Service {
             pages,
@@ -120,7 +120,7 @@ impl Depot {
     }
 
     /// The binary, ready.
-    pub(crate) async fn binary(&self, args: &[&str], tls: bool) -> (Operator, Target) {
+    pub(crate) async fn binary(&self, args: &[&str], tls: bool) -> (Operator, Server) {
         let mut builder = self.bed.registry().args(["--namespace", &self.namespace]).args(args).args([
             "--allow-storage",
             "*=*",
@@ -135,7 +135,7 @@ impl Depot {
         }
         let registry = builder.start_ready().await.unwrap();
         let address = registry.registry_address().parse().unwrap();
-        (registry, Target { address, tls: tls.then(|| trusting(&self.authority)) })
+        (registry, Server { address, tls: tls.then(|| trusting(&self.authority)) })
     }
 
     /// A module with so many versions, of which the first `stored` are as the operator leaves them. All share one object.
@@ -229,7 +229,7 @@ fn token(bed: &Testbed, namespace: &str) -> String {
 }
 
 /// Serves at a port of its own until the process ends.
-pub(crate) async fn listen<H: Handler>(handler: Arc<H>, tls: Option<&Authority>) -> Target {
+pub(crate) async fn listen<H: Handler>(handler: Arc<H>, tls: Option<&Authority>) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stopper, stop) = Stopper::new();
@@ -237,7 +237,7 @@ pub(crate) async fn listen<H: Handler>(handler: Arc<H>, tls: Option<&Authority>)
     std::mem::forget(stopper);
     let server = tls.map(certificate);
     tokio::spawn(serve(listener, server, Limits::default(), TrustedProxies::default(), handler, stop));
-    Target { address, tls: tls.map(trusting) }
+    Server { address, tls: tls.map(trusting) }
 }
 
 fn certificate(authority: &Authority) -> Arc<Tls> {

@@ -6,7 +6,7 @@ use kube::api::{Patch, PatchParams};
 use opendepot::api::Version;
 use opendepot_testbed::operator::Operator;
 
-use crate::client::{Target, exchange, request};
+use crate::client::{Server, exchange, request};
 use crate::depot::Depot;
 use crate::table::{Goal, heading, line, median, percentile};
 use crate::{MODULES, VERSIONS};
@@ -58,7 +58,7 @@ fn memory(registry: &Operator) {
 }
 
 /// The time of each answer in milliseconds, while requests for all modules arrive at a steady rate.
-async fn latency(depot: &Depot, target: &Target, modules: usize) -> Vec<f64> {
+async fn latency(depot: &Depot, target: &Server, modules: usize) -> Vec<f64> {
     let mut paths = Vec::new();
     for number in 0..modules {
         let prefix = depot.module(&format!("mod{number}"));
@@ -90,7 +90,7 @@ async fn latency(depot: &Depot, target: &Target, modules: usize) -> Vec<f64> {
 }
 
 /// Milliseconds from the beginning of a status write to the first answer that lists its version.
-async fn listed(depot: &Depot, target: &Target) -> Vec<f64> {
+async fn listed(depot: &Depot, target: &Server) -> Vec<f64> {
     let versions = opendepot::controller::client::objects::<Version>(&depot.client, &depot.namespace);
     let list = request(&format!("{}/versions", depot.module("live")), &depot.token, "identity");
     let mut took = Vec::new();
@@ -113,7 +113,7 @@ async fn listed(depot: &Depot, target: &Target) -> Vec<f64> {
 }
 
 /// The time of the first answer that contains a text, or does not.
-fn until(target: &Target, request: &str, text: &str, contains: bool) -> Instant {
+fn until(target: &Server, request: &str, text: &str, contains: bool) -> Instant {
     let (mut connection, start) = (target.connect(), Instant::now());
     loop {
         let (bytes, _) = exchange(&mut connection, request);

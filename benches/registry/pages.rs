@@ -3,10 +3,10 @@
 use std::process::Command;
 use std::time::Instant;
 
-use opendepot::registry::archive::Mode;
+use opendepot::registry::archive::DownloadMode;
 use opendepot_testbed::github::real_repositories;
 
-use crate::client::{Target, exchange, request};
+use crate::client::{Server, exchange, request};
 use crate::depot::Depot;
 use crate::table::{Goal, heading, line, percentile};
 
@@ -24,7 +24,7 @@ pub(crate) async fn warm(depot: &Depot) {
     let archive = archive.ok().filter(|output| output.status.success());
     let Some(archive) = archive else { return println!("\nno pages: {} is not there", repository.display()) };
     depot.publish("eks", VERSIONS, VERSIONS, archive.stdout).await;
-    let registry = depot.in_this_process(Mode::Redirect, None).await;
+    let registry = depot.in_this_process(DownloadMode::Redirect, None).await;
     heading(&format!("warm pages of {MODULE} {TAG}, one client"), "p50");
     let module = format!("/modules/{}/eks/aws", depot.namespace);
     for (case, path) in [
@@ -48,7 +48,7 @@ pub(crate) async fn warm(depot: &Depot) {
 }
 
 /// The size of the page, and how long each answer takes, in milliseconds.
-async fn times(target: Target, request: String) -> (usize, Vec<f64>) {
+async fn times(target: Server, request: String) -> (usize, Vec<f64>) {
     let measured = tokio::task::spawn_blocking(move || {
         let mut connection = target.connect();
         // The first request reads the documentation.

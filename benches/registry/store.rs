@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use opendepot::registry::archive::Mode;
+use opendepot::registry::archive::DownloadMode;
 use opendepot_testbed::operator::Operator;
 
 use crate::VERSIONS;
@@ -17,7 +17,7 @@ const TIME: Duration = Duration::from_secs(2);
 
 /// One LIST for `versions`, one HEAD for `download`: the least that a registry without an index pays.
 pub(crate) async fn beside_a_registry_without_an_index(depot: &Depot) {
-    let real = depot.in_this_process(Mode::Redirect, None).await;
+    let real = depot.in_this_process(DownloadMode::Redirect, None).await;
     for number in 0..VERSIONS {
         let key = format!("listed/1.{number}.0.zip");
         depot.bed.s3.put(&depot.namespace, &key, b"PK".to_vec()).await.unwrap();
@@ -68,7 +68,7 @@ async fn calls<F: Future<Output = ()>>(call: impl Fn() -> F) -> f64 {
 /// The same bytes by curl: from the store, and from the binary that reads them there.
 pub(crate) async fn streams(depot: &Depot) {
     depot.publish("large", 1, 1, vec![7; LARGE]).await;
-    let redirect = depot.in_this_process(Mode::Redirect, None).await;
+    let redirect = depot.in_this_process(DownloadMode::Redirect, None).await;
     let path = format!("{}/1.0.0/download", depot.module("large"));
     let link = redirect.archive_path(&path, &depot.token).await;
     let direct = redirect.once(&request(&link, &depot.token, "gzip")).await.header("location").to_owned();

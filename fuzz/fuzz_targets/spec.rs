@@ -2,7 +2,7 @@
 #![no_main]
 
 use opendepot::api::state::{ModuleState, VersionState};
-use opendepot::api::target::{Target, is_stored, throttled_request};
+use opendepot::api::target::{Target, satisfies_spec, throttled_request};
 use opendepot::api::{Module, ModuleConfig, Version};
 use opendepot::domain::object_key;
 use opendepot::module::fuzzing::decide;
@@ -22,7 +22,8 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     // One odd object must not blind a controller.
     let lean: VersionState = serde_json::from_value(raw.clone()).expect("whatever is stored");
     let _: ModuleState = serde_json::from_value(raw.clone()).expect("whatever is stored");
-    let _ = (lean.repository_key(), is_stored(&lean), throttled_request(&lean), Target::of(&lean).is_ok());
+    let _ =
+        (lean.repository_key(), satisfies_spec(&lean), throttled_request(&lean), Target::of(&lean).is_ok());
     if let Ok(version) = serde_json::from_value::<Version>(raw.clone())
         && let Some(config) = &version.spec.module_config_ref
     {

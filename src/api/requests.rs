@@ -16,7 +16,7 @@ use crate::domain::text::hex;
 
 /// Longest token that is kept as written, in bytes. An annotation may hold 256 KiB, and a token is kept in memory for
 /// each object that carries one.
-const LONGEST: usize = 256;
+const LONGEST_TOKEN: usize = 256;
 
 /// `status.forceToken` of a Module: the open request, or the generation whose request is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +105,7 @@ fn generation_from(text: &str) -> Option<i64> {
 /// The token as it is compared and recorded: itself, or `sha256:HEX` if it is longer than 256 bytes. Shortening twice
 /// changes nothing.
 pub(crate) fn shorten(token: &str) -> Cow<'_, str> {
-    if token.len() <= LONGEST {
+    if token.len() <= LONGEST_TOKEN {
         return Cow::Borrowed(token);
     }
     Cow::Owned(format!("sha256:{}", hex(digest(&SHA256, token.as_bytes()).as_ref())))

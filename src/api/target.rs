@@ -62,8 +62,8 @@ impl Requests {
 }
 
 /// Whether the object is stored as the spec requires, according to the status.
-pub fn is_stored(version: &VersionState) -> bool {
-    Target::of(version).is_ok_and(|target| target.is_stored(version))
+pub fn satisfies_spec(version: &VersionState) -> bool {
+    Target::of(version).is_ok_and(|target| target.is_satisfied_by(version))
 }
 
 /// Whether `spec.forceSync` of this generation was handled, successfully or not, according to the status.
@@ -135,7 +135,7 @@ impl Target {
     }
 
     /// Whether the object is stored at this location, from this repository and with this content, according to the status.
-    pub fn is_stored(&self, version: &VersionState) -> bool {
+    pub fn is_satisfied_by(&self, version: &VersionState) -> bool {
         let status = &version.status;
         status.synced
             && status.checksum.is_some()

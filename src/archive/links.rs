@@ -14,7 +14,7 @@ use super::limits::{Budget, PATH_BYTES};
 use super::names::{is_configuration, unnameable, unusable};
 use super::report::{Listed, Report, SkipReason, SkippedLink};
 use super::texts::{Text, Texts};
-use super::tree::{Entry, Node, Target, Tree};
+use super::tree::{Entry, LinkTarget, Node, Tree};
 
 /// The longest chain of links that is followed: the limit of Linux.
 const HOPS: usize = 40;
@@ -83,7 +83,7 @@ enum Destination {
 enum Stop {
     At(Destination),
     /// At a link with this target, from whose folder the walk continues.
-    AtLink(Target),
+    AtLink(LinkTarget),
     Outside,
 }
 
@@ -149,7 +149,7 @@ impl Expansion<'_> {
     }
 
     /// Puts the file or folder to which the link `entry` leads at `to`.
-    fn follow(&mut self, entry: &Entry, target: Target, to: &[u8]) -> Result<(), ArchiveError> {
+    fn follow(&mut self, entry: &Entry, target: LinkTarget, to: &[u8]) -> Result<(), ArchiveError> {
         if to.len() > PATH_BYTES {
             return Err(too_long(to));
         }
@@ -174,7 +174,7 @@ impl Expansion<'_> {
     }
 
     /// Resolves `link`, which points to `target`.
-    fn resolve(&mut self, link: &[u8], mut target: Target) -> Result<Destination, ArchiveError> {
+    fn resolve(&mut self, link: &[u8], mut target: LinkTarget) -> Result<Destination, ArchiveError> {
         let tree = self.tree;
         let written = tree.text(target.text);
         let leaves = || ArchiveError::LinkLeavesTree { path: shown(link), target: shown(written) };

@@ -21,7 +21,7 @@ const KEPT_BYTES: usize = 1024;
 
 /// The target of a symbolic link.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Target {
+pub(super) struct LinkTarget {
     pub text: Text,
     /// Whether it is longer than any path can be, so that only its beginning is kept.
     pub too_long: bool,
@@ -32,7 +32,7 @@ pub(super) struct Target {
 pub(super) enum Node {
     Folder,
     File(Regular),
-    Link(Target),
+    Link(LinkTarget),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +90,7 @@ impl TreeBuilder {
         let too_long = target.len() > TARGET_BYTES;
         let kept = if too_long { &target[..KEPT_BYTES] } else { target };
         let text = self.texts.push(kept, &self.budget)?;
-        self.add_inside(path, Node::Link(Target { text, too_long }))
+        self.add_inside(path, Node::Link(LinkTarget { text, too_long }))
     }
 
     /// Sorts the entries and checks that they fit together.

@@ -14,7 +14,7 @@ use crate::command::arguments::valid;
 use crate::domain::Endpoint;
 use crate::observe::telemetry::LogFormat;
 use crate::registry::aliases::Alias;
-use crate::registry::archive::{Mode, PublicEndpoint};
+use crate::registry::archive::{DownloadMode, PublicEndpoint};
 use crate::registry::session::LoginSettings;
 use crate::storage::StorageRule;
 
@@ -80,8 +80,8 @@ pub struct Serve {
     pub link_key_file: Option<PathBuf>,
 
     /// How archives reach clients. auto: redirect to AWS and to each --public-endpoint, stream from other stores.
-    #[arg(long, env = "OPENDEPOT_DOWNLOAD", value_enum, default_value_t = Mode::Auto)]
-    pub download: Mode,
+    #[arg(long, env = "OPENDEPOT_DOWNLOAD", value_enum, default_value_t = DownloadMode::Auto)]
+    pub download: DownloadMode,
 
     /// Address OUTSIDE at which clients reach the S3 endpoint INSIDE, for redirects of downloads (repeatable).
     #[arg(long, env = "OPENDEPOT_PUBLIC_ENDPOINT", value_delimiter = ',', value_name = "INSIDE=OUTSIDE")]

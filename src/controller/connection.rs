@@ -9,7 +9,7 @@ use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigErro
 use kube::runtime::watcher;
 use kube::{Client, Config};
 
-use super::answers::bounded;
+use super::bounded_client::bounded;
 use super::client::explain;
 use super::without_secrets::without_secrets;
 

@@ -46,7 +46,7 @@ const MAX_TEXTS: usize = 8192;
 /// The first and the longest pause between attempts while the API server cannot store an Event.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// How long an Event is retried.
-const PATIENCE: Duration = Duration::from_mins(2);
+const RETRY_TIME: Duration = Duration::from_mins(2);
 
 /// The reporter of all Events.
 const CONTROLLER: &str = "opendepot";
@@ -64,9 +64,9 @@ struct Outbox {
 
 /// When the next Event may be written: a burst, then one per interval.
 #[derive(Debug)]
-struct Pace(Instant);
+struct EventPace(Instant);
 
-impl Pace {
+impl EventPace {
     fn next(&mut self, now: Instant) -> Instant {
         let full = now.checked_sub(STEP * BURST).unwrap_or(now);
         self.0 = self.0.max(full) + STEP;
@@ -161,7 +161,7 @@ impl Recorder {
 
     /// Writes an Event. Retries while the API server is unavailable or overloaded.
     async fn deliver(&self, queued: &Queued) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + RETRY_TIME;
         for failures in 1.. {
             let Err(error) = self.publish(queued).await else { return };
             let pause = doubled(PAUSES.0, failures, PAUSES.1);
@@ -210,7 +210,7 @@ impl Events {
         let events = Self(Arc::clone(&outbox));
         tokio::spawn(async move {
             let start = Instant::now();
-            let mut pace = Pace(start.checked_sub(STEP * BURST).unwrap_or(start));
+            let mut pace = EventPace(start.checked_sub(STEP * BURST).unwrap_or(start));
             loop {
                 tokio::time::sleep_until(pace.next(Instant::now())).await;
                 let queued = outbox.next().await;

@@ -134,7 +134,7 @@ impl Owners {
     }
 
     /// Records a terminating Version: its Module has to be read again before its fate is decided.
-    pub fn note(&self, version: &VersionState) {
+    pub fn record_deletion(&self, version: &VersionState) {
         let Some(uid) = &version.metadata.uid else { return };
         if !version.is_terminating() || !version.has_finalizer {
             return;
@@ -211,7 +211,7 @@ impl Owners {
 
     /// Whether a Version has to wait for its Module before it publishes: it has no digest, and the Module may have recorded
     /// the digest that its content must have. A Version whose Module does not exist publishes nothing.
-    pub fn withholds(&self, version: &VersionState) -> bool {
+    pub fn awaits_module(&self, version: &VersionState) -> bool {
         if version.module().is_none() || (version.knows_digest() && version.records_object()) {
             return false;
         }
@@ -220,7 +220,7 @@ impl Owners {
             return true;
         }
         match state.owner_of(version).filter(|record| record.gone.is_none()) {
-            // Kubernetes is about to remove it, and an object that it took over until then would be deleted with it.
+            // Kubernetes is about to remove it, and an object that it adopted until then would be deleted with it.
             None => version.immutable || !version.records_object(),
             Some(_) if version.knows_digest() => false,
             Some(record) => {

@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 
 use super::watch::{all_true, stopping};
 use super::work_queue::{Action, WorkQueue};
-use crate::observe::liveness::Part;
+use crate::observe::liveness::Heartbeat;
 
 /// The changes of an object while it is being reconciled. Behind one pointer, because thousands of reconciles wait.
 pub struct Latest<K: kube::Resource<DynamicType = ()> + 'static>(Arc<Slot<K>>);
@@ -72,7 +72,7 @@ where
     /// counted.
     pub(crate) async fn run<F>(
         mut self,
-        mut part: Part,
+        mut heartbeat: Heartbeat,
         reconcile: impl Fn(Arc<K>, Latest<K>, Arc<C>) -> F + Send,
     ) -> &'static str
     where
@@ -85,13 +85,13 @@ where
                 () = &mut stopped => false,
             }
         };
-        if !part.during(ready).await {
+        if !heartbeat.during(ready).await {
             return self.name;
         }
         let (queue, running, latest) = (WorkQueue::default(), Running::new(), HashMap::new());
         let mut work = Work { queue, running, latest, stops: false };
         while !(work.stops && work.running.is_empty()) {
-            let object = part.during(work.next(&mut self.requests, &mut stopped)).await;
+            let object = heartbeat.during(work.next(&mut self.requests, &mut stopped)).await;
             let Some(object) = object.filter(|_| !work.stops) else { continue };
             match self.cache.get(&object) {
                 Some(cached) => {

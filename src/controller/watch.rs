@@ -70,12 +70,12 @@ impl Watcher<'_> {
         };
         let kind = K::kind(&());
         let namespace = self.namespace.map(str::to_owned);
-        let mut part = self.liveness.part_in(self.namespace, &format!("the watch of {kind}s"));
+        let mut heartbeat = self.liveness.heartbeat_in(self.namespace, &format!("the watch of {kind}s"));
         let age = self.age.clone();
         async move {
             let mut events = std::pin::pin!(events_of(api, page_size).take_until(stop));
-            while let Some(event) = part.next_of(&mut events).await {
-                report(&event, &age, &part.name);
+            while let Some(event) = heartbeat.next_of(&mut events).await {
+                report(&event, &age, &heartbeat.name);
                 match event {
                     Ok(event) => on_event(event),
                     Err(error) => warn_of(&error, &kind, namespace.as_deref()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The longest pause. A longer one might overflow the clock.
-const LONGEST: Duration = Duration::from_hours(24 * 365);
+const LONGEST_PAUSE: Duration = Duration::from_hours(24 * 365);
 
 /// When an object is reconciled again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
             self.objects.remove(object);
             return false;
         };
-        let timer = (now + after.min(LONGEST), self.next_timer);
+        let timer = (now + after.min(LONGEST_PAUSE), self.next_timer);
         self.next_timer += 1;
         self.timers.insert(timer, object.clone());
         self.objects.insert(object.clone(), Entry::Scheduled(timer));

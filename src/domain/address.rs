@@ -9,7 +9,7 @@ use std::str::FromStr;
 use thiserror::Error;
 
 /// The longest namespace, name or system.
-const LONGEST: usize = 64;
+const LONGEST_PART: usize = 64;
 
 /// An address that Terraform and OpenTofu accept. Letters keep their case: the clients compare it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,7 +50,7 @@ impl fmt::Display for Address {
 /// Whether this can be the namespace or the name in an address: `moduleRegistryNamePattern` of terraform-registry-address.
 pub(crate) fn is_module_name(text: &str) -> bool {
     let edge = |c: char| c.is_ascii_alphanumeric();
-    text.len() <= LONGEST
+    text.len() <= LONGEST_PART
         && text.starts_with(edge)
         && text.ends_with(edge)
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
@@ -58,7 +58,7 @@ pub(crate) fn is_module_name(text: &str) -> bool {
 
 /// Whether this can be the system in an address: `moduleRegistryTargetSystemPattern`.
 pub(crate) fn is_target_system(text: &str) -> bool {
-    (1..=LONGEST).contains(&text.len())
+    (1..=LONGEST_PART).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 

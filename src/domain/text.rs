@@ -104,9 +104,9 @@ pub fn is_bidi_control(character: char) -> bool {
 /// A foreign name as it may appear in a message: printable, and at most 200 characters. What cannot be seen, or would change how
 /// its surroundings are read, is written as an escape; so are bytes that are not UTF-8.
 pub fn shown(name: &[u8]) -> String {
-    const LONGEST: usize = 200;
-    let mut safe: String = escaped(name).take(LONGEST).collect();
-    if escaped(name).nth(LONGEST).is_some() {
+    const LONGEST_NAME: usize = 200;
+    let mut safe: String = escaped(name).take(LONGEST_NAME).collect();
+    if escaped(name).nth(LONGEST_NAME).is_some() {
         safe.pop();
         safe.push('…');
     }

@@ -15,7 +15,7 @@ use super::{
     limit_times::{LONGEST_WAIT, Times},
     rate_limit::Answer,
     redirect::{is_foreign, is_page, serves_archives, target},
-    token::Refusal,
+    token::TokenRejection,
     transport::{Transport, bounded_body, drain},
 };
 use crate::domain::repository::authority;
@@ -140,9 +140,9 @@ impl<T: Transport> Session<'_, T> {
             };
             let Some((status, what)) = error.refuses_token() else { return Err(error) };
             match self.client.tokens.refused(&self.account, &grant, status).await {
-                Refusal::TooNew => return Err(FetchError::TokenNotReady { status, what }),
-                Refusal::Replace if !self.renewed => self.renewed = true,
-                Refusal::Replace | Refusal::Counts => return Err(error),
+                TokenRejection::TooNew => return Err(FetchError::TokenNotReady { status, what }),
+                TokenRejection::Replace if !self.renewed => self.renewed = true,
+                TokenRejection::Replace | TokenRejection::Counts => return Err(error),
             }
         }
     }

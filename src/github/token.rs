@@ -65,7 +65,7 @@ struct Seen {
 
 /// Meaning of a rejected installation token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum TokenRejection {
     /// The token is too new for its rejection to count: retry with the same one.
     TooNew,
     /// The token was revoked: a new one may work.
@@ -75,7 +75,7 @@ pub(super) enum Refusal {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Refused {
+struct RejectedToken {
     status: u16,
     age: Duration,
     /// Whether it was ever accepted.
@@ -86,14 +86,14 @@ struct Refused {
     replaced: Option<Duration>,
 }
 
-impl Refused {
-    fn means(self) -> Refusal {
+impl RejectedToken {
+    fn means(self) -> TokenRejection {
         let ended = self.worked && (!is_new(self.age) || self.failing_for >= ENDED);
         let may_replace = self.replaced.is_none_or(|ago| ago >= REPLACED);
         if self.status == 401 && may_replace && (ended || self.age >= REPLACED) {
-            return Refusal::Replace;
+            return TokenRejection::Replace;
         }
-        if is_new(self.age) { Refusal::TooNew } else { Refusal::Counts }
+        if is_new(self.age) { TokenRejection::TooNew } else { TokenRejection::Counts }
     }
 }
 
@@ -175,23 +175,23 @@ impl TokenCache {
     }
 
     /// Returns the meaning of a 401 or 403 for `refused`, and forgets a token that is to be replaced.
-    pub(super) async fn refused(&self, account: &Account, refused: &Grant, status: u16) -> Refusal {
+    pub(super) async fn refused(&self, account: &Account, refused: &Grant, status: u16) -> TokenRejection {
         let slot = self.slot(account);
         let mut state = slot.state.lock().await;
         let now = (self.clock)();
         let held = state.grant.as_ref().is_some_and(|held| held.is(refused));
         if !held && status == 401 {
             // Another fetch has replaced it.
-            return Refusal::Replace;
+            return TokenRejection::Replace;
         }
         let (worked, failing_for) = refused.was_refused(status, now);
         let replaced = state.replaced_at.map(|at| now.saturating_duration_since(at));
-        let meaning = Refused { status, age: refused.age(now), worked, failing_for, replaced }.means();
-        if meaning == Refusal::Replace && held {
+        let meaning = RejectedToken { status, age: refused.age(now), worked, failing_for, replaced }.means();
+        if meaning == TokenRejection::Replace && held {
             state.grant = None;
             state.replaced_at = Some(now);
         }
-        if meaning == Refusal::Counts && status == 403 {
+        if meaning == TokenRejection::Counts && status == 403 {
             refused.seen.lock().was_forbidden = true;
         }
         meaning

@@ -29,12 +29,12 @@ pub struct Addressing {
     pub refused: Option<Address>,
     /// `status.claimVoid`.
     pub claim_void: bool,
-    pub outcome: Outcome,
+    pub outcome: ClaimOutcome,
 }
 
 /// Whether a Module has the address that it claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ClaimOutcome {
     Held(Address),
     /// It claims none. An address that it holds stays.
     NotAddressable(NotAddressable),
@@ -109,7 +109,7 @@ pub(super) fn decide<'a>(
     let claim = match claim {
         Ok(claim) => claim,
         Err(why) => {
-            let outcome = Outcome::NotAddressable(why.clone());
+            let outcome = ClaimOutcome::NotAddressable(why.clone());
             return Addressing { held: held.clone(), refused: refused.clone(), claim_void, outcome };
         }
     };
@@ -121,28 +121,29 @@ pub(super) fn decide<'a>(
         held: Some(claim.clone()),
         refused: None,
         claim_void: claim_void && !module.is_annotated(),
-        outcome: Outcome::Held(claim.clone()),
+        outcome: ClaimOutcome::Held(claim.clone()),
     };
     let mut holders = others.clone().filter(|other| other.has(claim));
     if held.as_ref() == Some(claim) {
         // Two holders are possible only if another client writes statuses.
         let first = holders.find(|other| other.keeps(claim) && other.order(claim) < module.order(claim));
-        return first.map_or(grant, |first| refuse(Outcome::Taken { address, holder: first.name.clone() }));
+        return first
+            .map_or(grant, |first| refuse(ClaimOutcome::Taken { address, holder: first.name.clone() }));
     }
     if let Some(other) = holders.clone().find(|other| other.keeps(claim)) {
-        let decision = refuse(Outcome::Taken { address, holder: other.name.clone() });
+        let decision = refuse(ClaimOutcome::Taken { address, holder: other.name.clone() });
         return Addressing { claim_void: claim_void || module.is_annotated(), ..decision };
     }
     if let Some(other) = holders.next() {
-        return wait(Outcome::Leaving { address, holder: other.name.clone() });
+        return wait(ClaimOutcome::Leaving { address, holder: other.name.clone() });
     }
     if !module.may_have(claim) {
-        return refuse(Outcome::Refused(address));
+        return refuse(ClaimOutcome::Refused(address));
     }
     let rivals = others.filter(|other| other.may_have(claim));
     match rivals.min_by_key(|other| other.order(claim)) {
         Some(first) if first.order(claim) < module.order(claim) => {
-            wait(Outcome::Contended { address, first: first.name.clone() })
+            wait(ClaimOutcome::Contended { address, first: first.name.clone() })
         }
         _ => grant,
     }

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::address::{Addressing, Outcome};
+use super::address::{Addressing, ClaimOutcome};
 use super::select::Selection;
 use super::view::ModuleView;
 use crate::api::{CLAIM_ADDRESS, REGISTRY_NAME, condition};
@@ -33,16 +33,16 @@ pub(super) fn condition(
 
 fn explain(module: &ModuleView, addressing: &Addressing, selection: &Selection) -> (Reason, String) {
     let message = match &addressing.outcome {
-        Outcome::Held(address) => {
+        ClaimOutcome::Held(address) => {
             return (Reason::Addressable, format!("{address}{}", unreadable(selection)));
         }
-        Outcome::NotAddressable(why) => {
+        ClaimOutcome::NotAddressable(why) => {
             let kept = addressing.held.as_ref().map_or_else(String::new, |held| {
                 format!(". {held} stays reserved until this Module claims another address")
             });
             return (Reason::from(why), format!("{why}{kept}."));
         }
-        Outcome::Taken { address, holder } => {
+        ClaimOutcome::Taken { address, holder } => {
             let void = void_claim(module, addressing, address);
             let problem = format!(
                 "Module {holder} has the address {address}.{void} Choose another name with the annotation {REGISTRY_NAME}. Or wait \
@@ -50,7 +50,7 @@ fn explain(module: &ModuleView, addressing: &Addressing, selection: &Selection) 
             );
             with_command(&problem, "After that, and not before, claim it", module, address)
         }
-        Outcome::Refused(address) => {
+        ClaimOutcome::Refused(address) => {
             let void = void_claim(module, addressing, address);
             let problem = format!(
                 "The address {address} was refused while another Module had it. No Module has it now, and it is not reassigned \
@@ -58,13 +58,13 @@ fn explain(module: &ModuleView, addressing: &Addressing, selection: &Selection) 
             );
             with_command(&problem, "To claim it", module, address)
         }
-        Outcome::Leaving { address, holder } => {
+        ClaimOutcome::Leaving { address, holder } => {
             format!(
                 "Module {holder} still has the address {address} and is about to give it up for another one; this Module \
                  can then have it."
             )
         }
-        Outcome::Contended { address, first } => {
+        ClaimOutcome::Contended { address, first } => {
             format!(
                 "Module {first} also claims the address {address}, and has precedence. Choose another name with the annotation \
                  {REGISTRY_NAME}."

@@ -57,7 +57,7 @@ mod tests {
 
     use super::*;
     use crate::api::FINALIZER;
-    use crate::module::edit::Target;
+    use crate::module::edit::VersionRef;
     use crate::module::file_name::FileName;
 
     fn module() -> ModuleView {
@@ -81,7 +81,8 @@ mod tests {
             "spec": {"type": "Module", "version": "1.0.0", "expectedDigest": "h1:a", "moduleConfigRef": module.resolved},
         });
         difference(&mut stored);
-        let target = Target { name: "network-1.0.0".into(), uid: "u".into(), resource_version: "1".into() };
+        let target =
+            VersionRef { name: "network-1.0.0".into(), uid: "u".into(), resource_version: "1".into() };
         altered(&module, &Change { target, edits }, &serde_json::from_value(stored).unwrap())
     }
 

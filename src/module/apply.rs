@@ -14,13 +14,13 @@ use kube::api::{Api, DeleteParams, DynamicObject, PostParams, Preconditions};
 
 use super::altered::altered;
 use super::attempts::Attempts;
-use super::batch::{Batch, Due, Outcome, Planned};
+use super::batch::{Batch, Due, Planned, RequestOutcome};
 use super::client::ModuleClient;
-use super::edit::{Change, Target};
+use super::edit::{Change, VersionRef};
 use super::patch::{merge_patch, new_version};
 use super::permit::Permit;
 use super::plan::Create;
-use super::refused::refusal;
+use super::rejected_requests::rejection;
 use super::view::ModuleView;
 use crate::api::Version;
 use crate::controller::client::{self, is_refusal};
@@ -72,7 +72,7 @@ struct Sender<'a> {
 }
 
 /// A request, and how it ended.
-type Request<'a> = BoxFuture<'a, Result<Outcome, kube::Error>>;
+type Request<'a> = BoxFuture<'a, Result<RequestOutcome, kube::Error>>;
 
 impl Sender<'_> {
     /// Sends a batch of requests of one kind. Each is made only when there is room for it. Returns how many succeeded.
@@ -108,10 +108,10 @@ impl Sender<'_> {
             let Some((item, result)) = self.next_answer(&mut in_flight, &mut batch).await else { break };
             let outcome = outcome(verb, item.name(), result).unwrap_or_else(|failed| {
                 error = Some(failed);
-                Outcome::Failed
+                RequestOutcome::Failed
             });
-            succeeded += usize::from(outcome == Outcome::Done);
-            self.done.refused += usize::from(matches!(outcome, Outcome::Refused(_)));
+            succeeded += usize::from(outcome == RequestOutcome::Done);
+            self.done.refused += usize::from(matches!(outcome, RequestOutcome::Refused(_)));
             let when = (Instant::now(), rand::random());
             self.attempts.ended(&mut batch, (item.name(), item.planned_on()), outcome, when);
         }
@@ -138,16 +138,20 @@ impl Sender<'_> {
 }
 
 /// What an answer means for its object. An error concerns all objects.
-fn outcome(verb: &str, name: &str, result: Result<Outcome, kube::Error>) -> Result<Outcome, kube::Error> {
+fn outcome(
+    verb: &str,
+    name: &str,
+    result: Result<RequestOutcome, kube::Error>,
+) -> Result<RequestOutcome, kube::Error> {
     match result {
         Ok(outcome) => Ok(outcome),
         Err(kube::Error::Api(status)) if client::is_outdated_status(&status) => {
             tracing::debug!(cause = status.message, "the object changed meanwhile; requeued");
-            Ok(Outcome::Outdated)
+            Ok(RequestOutcome::Outdated)
         }
         // A quota, an admission webhook, a rule of the schema: it concerns one object.
         Err(kube::Error::Api(status)) if is_refusal(&status) => {
-            Ok(Outcome::Refused(refusal(&format!("Version {name} cannot be {verb}"), &status)))
+            Ok(RequestOutcome::Refused(rejection(&format!("Version {name} cannot be {verb}"), &status)))
         }
         Err(error) => Err(error),
     }
@@ -157,30 +161,30 @@ async fn create(
     api: &Api<DynamicObject>,
     module: &ModuleView,
     create: &Create,
-) -> Result<Outcome, kube::Error> {
+) -> Result<RequestOutcome, kube::Error> {
     let object = new_version(module, create).map_err(kube::Error::SerdeError)?;
     let params = PostParams { field_manager: Some(client::FIELD_MANAGER.into()), ..PostParams::default() };
     // If the API server stored another configuration than was sent, the next plan contains a change, and that change reports it.
-    api.create(&params, &object).await.map(|_| Outcome::Done)
+    api.create(&params, &object).await.map(|_| RequestOutcome::Done)
 }
 
 async fn change(
     api: &Api<DynamicObject>,
     module: &ModuleView,
     change: &Change,
-) -> Result<Outcome, kube::Error> {
-    let Target { name, uid, resource_version } = &change.target;
+) -> Result<RequestOutcome, kube::Error> {
+    let VersionRef { name, uid, resource_version } = &change.target;
     let current = api.get(name).await?;
     if current.metadata.uid.as_ref() != Some(uid) {
-        return Ok(Outcome::Outdated);
+        return Ok(RequestOutcome::Outdated);
     }
     let patch = merge_patch(module, change, &current);
     let stored = client::patch(api, name, Some(resource_version), patch).await?;
     tracing::debug!(version = name, edits = change.words(), "changed a Version");
-    Ok(altered(module, change, &stored).map_or(Outcome::Done, Outcome::Refused))
+    Ok(altered(module, change, &stored).map_or(RequestOutcome::Done, RequestOutcome::Refused))
 }
 
-async fn delete(api: &Api<DynamicObject>, target: &Target) -> Result<Outcome, kube::Error> {
+async fn delete(api: &Api<DynamicObject>, target: &VersionRef) -> Result<RequestOutcome, kube::Error> {
     let params = DeleteParams {
         preconditions: Some(Preconditions {
             uid: Some(target.uid.clone()),
@@ -188,5 +192,5 @@ async fn delete(api: &Api<DynamicObject>, target: &Target) -> Result<Outcome, ku
         }),
         ..DeleteParams::background()
     };
-    api.delete(&target.name, &params).await.map(|_| Outcome::Done)
+    api.delete(&target.name, &params).await.map(|_| RequestOutcome::Done)
 }

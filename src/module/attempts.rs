@@ -8,9 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use super::batch::{Batch, Due, Outcome, Planned, Verb};
-use super::plan::{Plan, target};
-use super::refused::Refused;
+use super::batch::{Batch, Due, Planned, RequestOutcome, Verb};
+use super::plan::{Plan, version_ref};
+use super::rejected_requests::RejectedRequests;
 use crate::api::state::VersionState;
 use crate::controller::client;
 use crate::domain::hash_of;
@@ -128,7 +128,7 @@ impl Attempts {
             if !is_deletion(*verb, attempt) {
                 return true;
             }
-            let shown = by_name.get(name.as_str()).and_then(|child| target(child).planned_on());
+            let shown = by_name.get(name.as_str()).and_then(|child| version_ref(child).planned_on());
             let is_unseen = attempt.due > now && attempt.planned_on == shown;
             deleting.extend(is_unseen.then(|| name.clone()));
             is_unseen
@@ -146,7 +146,7 @@ impl Attempts {
     pub fn refuse(&mut self, what: &str, words: String, when: (Instant, f64)) {
         // A refusal that still holds is not counted again.
         if !self.is_refused(what, when.0) {
-            self.ended(&mut self.start(Verb::Module), (what, None), Outcome::Refused(words), when);
+            self.ended(&mut self.start(Verb::Module), (what, None), RequestOutcome::Refused(words), when);
         }
     }
 
@@ -187,17 +187,17 @@ impl Attempts {
         &mut self,
         batch: &mut Batch,
         (name, planned_on): (&str, Option<u64>),
-        outcome: Outcome,
+        outcome: RequestOutcome,
         (now, jitter): (Instant, f64),
     ) {
         let key = (batch.verb, name.to_owned());
         let failures = self.by_request.get(&key).map_or(0, |attempt| attempt.failures).saturating_add(1);
         let attempt = match outcome {
-            Outcome::Done => {
+            RequestOutcome::Done => {
                 batch.succeeded();
                 Attempt { failures: 0, due: now + client::WATCH_LAG.unsigned_abs(), planned_on, words: None }
             }
-            Outcome::Outdated => {
+            RequestOutcome::Outdated => {
                 batch.failed(false);
                 let mut pause = doubled(CONFLICT_PAUSE.0, failures, CONFLICT_PAUSE.1);
                 if batch.verb == Verb::Create {
@@ -206,12 +206,12 @@ impl Attempts {
                 }
                 Attempt { failures, due: now + pause, planned_on, words: None }
             }
-            Outcome::Refused(words) => {
+            RequestOutcome::Refused(words) => {
                 batch.failed(true);
                 let pause = jittered(doubled(FIRST_PAUSE, failures, MAX_PAUSE), jitter);
                 Attempt { failures, due: now + pause, planned_on: None, words: Some(words) }
             }
-            Outcome::Failed => {
+            RequestOutcome::Failed => {
                 batch.failed(true);
                 batch.stop();
                 return;
@@ -261,21 +261,21 @@ impl Attempts {
             && !self.refused_changes().names.is_empty()
     }
 
-    pub fn refused(&self) -> Refused {
+    pub fn refused(&self) -> RejectedRequests {
         self.refused_of(|_| true)
     }
 
     /// The refused changes of Versions.
-    pub fn refused_changes(&self) -> Refused {
+    pub fn refused_changes(&self) -> RejectedRequests {
         self.refused_of(|verb| verb == Verb::Change)
     }
 
-    fn refused_of(&self, of: impl Fn(Verb) -> bool) -> Refused {
+    fn refused_of(&self, of: impl Fn(Verb) -> bool) -> RejectedRequests {
         let all = || self.by_request.iter().filter(|((verb, _), _)| of(*verb));
         let refused = || all().filter_map(|((verb, name), t)| Some((*verb, name, t.words.as_ref()?)));
         let versions = || refused().filter(|(verb, ..)| *verb != Verb::Module);
         let first = versions().min_by_key(|(_, name, _)| *name);
-        Refused {
+        RejectedRequests {
             names: versions().map(|(_, name, _)| name.clone()).collect(),
             words: first.map(|(.., words)| words.clone()).unwrap_or_default(),
             module: refused().find(|(verb, ..)| *verb == Verb::Module).map(|(.., words)| words.clone()),

@@ -3,7 +3,7 @@
 use std::hash::Hash;
 use std::time::Duration;
 
-use super::edit::{Change, Target};
+use super::edit::{Change, VersionRef};
 use super::plan::Create;
 use crate::domain::hash_of;
 
@@ -29,7 +29,7 @@ pub enum Verb {
 
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RequestOutcome {
     Done,
     /// The object is not as the cache has it; for a create: it exists.
     Outdated,
@@ -44,7 +44,7 @@ pub enum Outcome {
 pub struct Due<'a> {
     pub create: Vec<&'a Create>,
     pub change: Vec<&'a Change>,
-    pub delete: Vec<&'a Target>,
+    pub delete: Vec<&'a VersionRef>,
 }
 
 /// A request of a plan.
@@ -73,7 +73,7 @@ impl Planned for Change {
     }
 }
 
-impl Planned for Target {
+impl Planned for VersionRef {
     const VERB: Verb = Verb::Delete;
     fn name(&self) -> &str {
         &self.name

@@ -14,7 +14,7 @@ use super::addressable::ADDRESSABLE;
 use super::context::Context;
 use super::digests;
 use super::pace::Urgency;
-use super::refused::refusal;
+use super::rejected_requests::rejection;
 use super::view::ModuleView;
 use crate::api::state::ModuleState;
 use crate::api::{MODULE_FINALIZER, Module, ModuleStatus, condition};
@@ -85,7 +85,7 @@ impl<'a> ModuleClient<'a> {
         urgency: Urgency,
     ) -> Result<Written, kube::Error> {
         let uid = self.object.metadata.uid.clone().unwrap_or_default();
-        let wait = self.ctx.retries.with(&uid, |retry| retry.pace.wait(urgency, Instant::now()));
+        let wait = self.ctx.memories.with(&uid, |memory| memory.pace.wait(urgency, Instant::now()));
         if !wait.is_zero() {
             return Ok(Written::Later(wait));
         }
@@ -108,14 +108,14 @@ impl<'a> ModuleClient<'a> {
                 Written::TooLarge
             }
             Err(kube::Error::Api(status)) if is_refusal(&status) => {
-                let words = refusal("The status of the Module cannot be written", &status);
+                let words = rejection("The status of the Module cannot be written", &status);
                 self.event(Events::warning, Reason::VersionRefused.as_str(), &words);
                 return Ok(Written::Refused(words));
             }
             Err(error) => return Err(error),
         };
         let (took, now) = (since.elapsed(), Instant::now());
-        self.ctx.retries.if_known(&uid, |retry| retry.pace.wrote(urgency, took, now));
+        self.ctx.memories.if_known(&uid, |memory| memory.pace.wrote(urgency, took, now));
         Ok(end)
     }
 
@@ -138,7 +138,7 @@ impl<'a> ModuleClient<'a> {
             }
             Err(error) if client::is_outdated(&error) => Ok(Written::Conflict),
             Err(kube::Error::Api(status)) if is_refusal(&status) => {
-                Ok(Written::Refused(refusal(what, &status)))
+                Ok(Written::Refused(rejection(what, &status)))
             }
             Err(error) => Err(error),
         }

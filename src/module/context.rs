@@ -11,8 +11,8 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use super::addresses::Addresses;
 use super::finalizer;
 use super::ledger::Ledger;
+use super::memory::Memories;
 use super::permit::Permits;
-use super::retry::Retries;
 use super::versions::Versions;
 use super::view::ModuleView;
 use crate::api::state::{ModuleState, VersionState};
@@ -30,12 +30,12 @@ pub struct Context {
     pub addresses: Addresses,
     /// Limits how many Modules are reconciled at once.
     pub permits: Permits,
-    pub retries: Retries,
+    pub memories: Memories,
     pub waiting: WaitingModules,
     /// What the Version controller reads about Modules.
     pub owners: Owners,
     /// When Modules that have Versions already get the finalizer.
-    pub finalizer_pace: Arc<finalizer::Pace>,
+    pub finalizer_pace: Arc<finalizer::FinalizerPace>,
     /// Queues Modules whose address may change.
     pub module_queue: mpsc::UnboundedSender<ObjectRef<ModuleState>>,
     /// Queues Versions that wait for their Module.
@@ -80,7 +80,7 @@ impl WaitingModules {
 
 impl Context {
     pub fn forget(&self, module: &ModuleState) {
-        self.retries.forget(module.uid());
+        self.memories.forget(module.uid());
         self.waiting.set(module.namespace(), module.name(), std::iter::empty());
     }
 
@@ -93,7 +93,7 @@ impl Context {
     /// namespace and name of the Modules whose address this may change.
     pub fn keep_only(&self, modules: &[Arc<ModuleState>]) -> Vec<(String, String)> {
         let uids = modules.iter().filter_map(|module| module.metadata.uid.as_deref()).collect();
-        self.retries.keep_only(&uids);
+        self.memories.keep_only(&uids);
         let names = modules.iter().map(|module| (module.namespace().to_owned(), module.name().to_owned()));
         self.waiting.keep_only(&names.collect());
         self.addresses.keep_only(&uids)

@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use super::apply;
 use super::attempts::FINALIZER;
 use super::client::Written;
-use super::finalizer::{self, Removal};
+use super::finalizer::{self, FinalizerRemoval};
+use super::memory::MODULE_DEBOUNCE;
 use super::pace::{self, Urgency};
 use super::pass::Pass;
 use super::plan::Plan;
 use super::requeue::{Requeue, Unfinished};
-use super::retry::MODULE_DEBOUNCE;
 use crate::api::condition::Outcome;
 use crate::api::state::VersionState;
 use crate::controller::failure::Reason;
@@ -40,21 +40,27 @@ impl Pass<'_> {
         let progress = (&mut *self.attempts, &mut *self.permit);
         let mut done = apply::apply(&self.client, &self.module, &due, progress).await?;
         let message = match finalizer::removal(&self.module, plan, self.attempts, has_uncached) {
-            Removal::Later => return requeue.finish(&done, self.attempts),
-            Removal::Refused(refused) => finalizer::without_policy(&refused),
-            Removal::Now if !self.module.has_finalizer() => return self.report_undeletable(children).await,
-            Removal::Now if self.attempts.is_refused(FINALIZER, now) => {
+            FinalizerRemoval::Later => return requeue.finish(&done, self.attempts),
+            FinalizerRemoval::Refused(refused) => finalizer::without_policy(&refused),
+            FinalizerRemoval::Now if !self.module.has_finalizer() => {
+                return self.report_undeletable(children).await;
+            }
+            FinalizerRemoval::Now if self.attempts.is_refused(FINALIZER, now) => {
                 return requeue.finish(&done, self.attempts);
             }
-            Removal::Now => match self.client.write_finalizers(&finalizer::removed(&self.module)).await? {
-                Written::Done => return Ok(Action::await_change()),
-                Written::Refused(words) => {
-                    done.refused += 1;
-                    self.refuse(FINALIZER, words.clone());
-                    format!("The Module is being deleted, and stays until its finalizer is removed. {words}")
+            FinalizerRemoval::Now => {
+                match self.client.write_finalizers(&finalizer::removed(&self.module)).await? {
+                    Written::Done => return Ok(Action::await_change()),
+                    Written::Refused(words) => {
+                        done.refused += 1;
+                        self.refuse(FINALIZER, words.clone());
+                        format!(
+                            "The Module is being deleted, and stays until its finalizer is removed. {words}"
+                        )
+                    }
+                    _ => return Ok(Action::requeue(MODULE_DEBOUNCE)),
                 }
-                _ => return Ok(Action::requeue(MODULE_DEBOUNCE)),
-            },
+            }
         };
         let blocked = (Outcome::Stalled, Reason::VersionRefused, message);
         let after = finalizer::blocked_status(&self.module, &blocked, Timestamp::now());

@@ -2,9 +2,9 @@
 
 use super::file_name::FileName;
 
-/// An existing object, and the state in which the cache has it. Every write tests both.
+/// An existing Version, and the state in which the cache has it. Every write tests both.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Target {
+pub struct VersionRef {
     pub name: String,
     pub uid: String,
     pub resource_version: String,
@@ -13,7 +13,7 @@ pub struct Target {
 /// A change of an existing Version.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Change {
-    pub target: Target,
+    pub target: VersionRef,
     pub edits: Vec<Edit>,
 }
 

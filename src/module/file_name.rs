@@ -2,7 +2,7 @@
 
 use crate::api::ModuleConfig;
 use crate::api::state::VersionState;
-use crate::api::target::is_stored;
+use crate::api::target::satisfies_spec;
 
 /// What happens to `spec.fileName` when the configuration is written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,5 +39,5 @@ fn stored_file_name(child: &VersionState, resolved: &ModuleConfig) -> Option<Str
     let mut changed_back = child.clone();
     changed_back.config = Some(resolved.clone().into());
     changed_back.file_name = Some(name.into());
-    is_stored(&changed_back).then(|| name.to_owned())
+    satisfies_spec(&changed_back).then(|| name.to_owned())
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::attempts::Attempts;
 use super::edit::Change;
 use super::plan::Plan;
-use super::refused::Refused;
+use super::rejected_requests::RejectedRequests;
 use super::status::{shared_reason, why};
 use super::summary::has_failed;
 use super::view::ModuleView;
@@ -61,7 +61,7 @@ pub(super) fn removed(module: &ModuleView) -> Vec<String> {
 /// Assigns times to writes of the finalizer, [`PAUSE`] apart, so that an upgrade with thousands of Modules causes no storm of
 /// writes.
 #[derive(Debug, Default)]
-pub struct Pace(Mutex<Times>);
+pub struct FinalizerPace(Mutex<Times>);
 
 #[derive(Debug, Default)]
 struct Times {
@@ -71,7 +71,7 @@ struct Times {
     used: Option<Instant>,
 }
 
-impl Pace {
+impl FinalizerPace {
     /// Whether a Module to which the time `due` was assigned, or none yet, may write now; otherwise its assigned time. Modules
     /// that are late do not write together: each is assigned another time.
     pub fn turn(&self, due: Option<Instant>, now: Instant) -> Result<(), Instant> {
@@ -93,33 +93,38 @@ impl Pace {
 
 /// Whether the finalizer may be removed from a Module that is being deleted.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Removal {
+pub(super) enum FinalizerRemoval {
     Now,
     /// Some of its Versions have not been given its policy yet.
     Later,
     /// These Versions cannot be given its policy.
-    Refused(Refused),
+    Refused(RejectedRequests),
 }
 
 /// Whether a Module that is being deleted may lose the finalizer after `plan` was applied. `has_uncached`: whether it created
 /// Versions that the cache does not have yet. A refused patch keeps the Module only under `Retain`: otherwise no object is to be
 /// kept.
-pub(super) fn removal(module: &ModuleView, plan: &Plan, attempts: &Attempts, has_uncached: bool) -> Removal {
+pub(super) fn removal(
+    module: &ModuleView,
+    plan: &Plan,
+    attempts: &Attempts,
+    has_uncached: bool,
+) -> FinalizerRemoval {
     let refused = attempts.refused_changes();
     let is_open = |change: &Change| !attempts.is_done(change) && !refused.names.contains(&change.target.name);
     // After a few refusals the rest is not sent.
     let has_open = !attempts.refuses_changes() && plan.change.iter().any(is_open);
     if !has_open && module.policy.retain && !refused.names.is_empty() {
-        Removal::Refused(refused)
+        FinalizerRemoval::Refused(refused)
     } else if has_open || has_uncached {
-        Removal::Later
+        FinalizerRemoval::Later
     } else {
-        Removal::Now
+        FinalizerRemoval::Now
     }
 }
 
 /// The message of a Module that stays because some of its Versions cannot be given its policy.
-pub(super) fn without_policy(refused: &Refused) -> String {
+pub(super) fn without_policy(refused: &RejectedRequests) -> String {
     let first = &refused.words;
     let more = match refused.names.len() {
         0 | 1 => String::new(),

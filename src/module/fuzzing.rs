@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use kube::api::DynamicObject;
 
 use super::ledger::Ledger;
-use super::refused::Refused;
+use super::rejected_requests::RejectedRequests;
 use super::status::Facts;
 use super::view::ModuleView;
 use super::{plan, select, status};
@@ -22,7 +22,7 @@ pub fn decide(module: &mut DynamicObject, child: &VersionState) {
 }
 
 fn next(view: &ModuleView, child: &VersionState) -> ModuleStatus {
-    let (children, refused) = ([child], Refused::default());
+    let (children, refused) = ([child], RejectedRequests::default());
     let selection = select::select(view, &children);
     let ledger = Ledger::next(view, (&selection, &children), &refused, false, None);
     let plan = plan::plan(view, &ledger, &selection, &children);

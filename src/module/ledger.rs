@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::digests;
-use super::refused::Refused;
+use super::rejected_requests::RejectedRequests;
 use super::requests;
 use super::select::Selection;
 use super::view::ModuleView;
@@ -33,7 +33,7 @@ impl Ledger {
     pub fn next(
         module: &ModuleView,
         (selection, children): (&Selection, &[&VersionState]),
-        refused: &Refused,
+        refused: &RejectedRequests,
         is_too_large: bool,
         token: Option<String>,
     ) -> Self {
@@ -65,7 +65,7 @@ impl Ledger {
         &mut self,
         module: &ModuleView,
         (selection, children): (&Selection, &[&VersionState]),
-        refused: &Refused,
+        refused: &RejectedRequests,
     ) {
         let Some(open) = self.open_request() else { return };
         if !module.spec.suspend

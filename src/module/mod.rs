@@ -22,16 +22,16 @@ mod finalizer;
 pub mod fuzzing;
 mod ledger;
 mod legacy;
+mod memory;
 mod pace;
 mod pass;
 mod patch;
 mod permit;
 mod plan;
-mod refused;
+mod rejected_requests;
 mod removal;
 mod requests;
 mod requeue;
-mod retry;
 mod select;
 mod status;
 mod summary;
@@ -55,29 +55,29 @@ use crate::observe::metrics::Queue;
 
 pub use self::addresses::Addresses;
 pub use self::context::{Context, WaitingModules};
-pub use self::finalizer::Pace as FinalizerPace;
+pub use self::finalizer::FinalizerPace;
+pub use self::memory::Memories;
 pub use self::permit::Permits;
-pub use self::retry::Retries;
 pub use self::versions::Versions;
 
 /// Waits for a permit, reconciles the Module, and decides when to do so again.
 pub async fn reconcile(cached: Arc<ModuleState>, ctx: Arc<Context>) -> Action {
     let uid = cached.uid();
-    if let Err(pause) = ctx.retries.with(uid, |retry| retry.start(&cached, Instant::now())) {
+    if let Err(pause) = ctx.memories.with(uid, |memory| memory.start(&cached, Instant::now())) {
         return Action::requeue(pause);
     }
     let (failures, mut attempts) =
-        ctx.retries.with(uid, |retry| (retry.failures, std::mem::take(&mut retry.attempts)));
+        ctx.memories.with(uid, |memory| (memory.failures, std::mem::take(&mut memory.attempts)));
     let permit = ctx.permits.acquire(cached.namespace(), attempts.had_refusals() || failures > 0);
     let mut permit = ctx.metrics.queued(Queue::MODULES, permit).await;
     let since = Instant::now();
     // Boxed, and made only now: thousands of Modules may wait above, and a future has the size of all that it awaits.
     let result = Box::pin(reconcile_module(&ctx, &cached, &mut attempts, &mut permit)).await;
-    ctx.retries.if_known(uid, |retry| retry.attempts = attempts);
+    ctx.memories.if_known(uid, |memory| memory.attempts = attempts);
     match result {
         Ok(next) | Err(Unfinished::Again(next)) => {
             ctx.metrics.reconciled("module", "settled", since);
-            ctx.retries.if_known(uid, |retry| retry.failures = 0);
+            ctx.memories.if_known(uid, |memory| memory.failures = 0);
             next
         }
         Err(error) => {
@@ -85,7 +85,7 @@ pub async fn reconcile(cached: Arc<ModuleState>, ctx: Arc<Context>) -> Action {
             ctx.metrics.failed("module", error.reason().as_str());
             tracing::warn!(%error, "the reconcile failed; retrying");
             let (failures, next) = error.retry(failures);
-            ctx.retries.if_known(uid, |retry| retry.failures = failures);
+            ctx.memories.if_known(uid, |memory| memory.failures = failures);
             next
         }
     }

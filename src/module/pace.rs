@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use crate::api::ModuleStatus;
 
 /// The shortest time between two writes of progress.
-const SHORTEST: Duration = Duration::from_secs(1);
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Progress waits this many times as long as the last write took, so that writes take at most a twentieth of the time.
 const WAIT_PER_WRITE: u32 = 19;
@@ -24,7 +24,7 @@ const LONGEST_SHARE: Duration = Duration::from_secs(30);
 
 /// The recent status writes of a Module.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Pace {
+pub struct StatusPace {
     /// When the last write ended, and how long it took.
     last: Option<(Instant, Duration)>,
     /// Since when only progress was written.
@@ -82,13 +82,13 @@ fn sign(condition: &Condition) -> (&str, &str, &str) {
     (&condition.type_, &condition.status, &condition.reason)
 }
 
-impl Pace {
+impl StatusPace {
     /// How long a write has to wait.
     pub fn wait(&self, urgency: Urgency, now: Instant) -> Duration {
         let (Urgency::Progress, Some((ended, took))) = (urgency, self.last) else { return Duration::ZERO };
         let since = self.progress_since.unwrap_or(ended);
         let share = ended.saturating_duration_since(since) / PROGRESS_PER_WAIT;
-        let pause = SHORTEST.max(took.saturating_mul(WAIT_PER_WRITE)).max(share.min(LONGEST_SHARE));
+        let pause = SHORTEST_PAUSE.max(took.saturating_mul(WAIT_PER_WRITE)).max(share.min(LONGEST_SHARE));
         pause.saturating_sub(now.saturating_duration_since(ended))
     }
 
@@ -156,7 +156,7 @@ mod tests {
 
     /// The number of writes while a Module publishes for some seconds, with a change in each, and the time between the last two.
     fn writes(seconds: u32, took: Duration) -> (usize, Duration) {
-        let (mut pace, mut now, mut count) = (Pace::default(), Instant::now(), 0);
+        let (mut pace, mut now, mut count) = (StatusPace::default(), Instant::now(), 0);
         let (mut last, mut gap) = (now, Duration::ZERO);
         let end = now + Duration::from_secs(seconds.into());
         pace.wrote(Urgency::Urgent, took, now);
@@ -190,7 +190,7 @@ mod tests {
     fn what_may_be_waited_for_is_never_delayed_and_a_rest_is_forgotten() {
         let start = Instant::now();
         let at = |second| start + Duration::from_secs(second);
-        let mut pace = Pace::default();
+        let mut pace = StatusPace::default();
         assert_eq!(pace.wait(Urgency::Progress, at(0)), Duration::ZERO, "the first");
         for second in 0..100 {
             pace.wrote(Urgency::Progress, Duration::from_millis(100), at(second));

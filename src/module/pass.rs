@@ -12,12 +12,12 @@ use super::context::Context;
 use super::edit::Change;
 use super::finalizer::{self, Need};
 use super::ledger::Ledger;
+use super::memory::MODULE_DEBOUNCE;
 use super::pace;
 use super::permit::Permit;
 use super::plan::Plan;
 use super::requests;
 use super::requeue::{Requeue, Unfinished};
-use super::retry::MODULE_DEBOUNCE;
 use super::status::{self, Facts};
 use super::view::ModuleView;
 use crate::api::ModuleStatus;
@@ -73,7 +73,7 @@ impl<'a> Pass<'a> {
         let digest = |d: &Deletion| Some((d.release.clone(), d.digest.clone()?));
         module.deleted_digests = deletions.values().filter_map(digest).collect();
         ctx.owners.read(&module.metadata, &module.policy, began);
-        let too_large_for = ctx.retries.with(cached.uid(), |retry| retry.too_large_for(Instant::now()));
+        let too_large_for = ctx.memories.with(cached.uid(), |memory| memory.too_large_for(Instant::now()));
         let mut requeue = Requeue::default();
         if let Some(left) = too_large_for {
             // What this reconcile leaves out of the status is due then.
@@ -97,8 +97,8 @@ impl<'a> Pass<'a> {
     /// A new token if a request may be opened now. A loop of forced syncs is throttled.
     pub(super) fn new_token(&mut self) -> Option<String> {
         let id = requests::unopened(&self.module)?;
-        let retries = &self.ctx.retries;
-        match retries.with(self.module.uid(), |retry| retry.forces.admit(&id, Instant::now())) {
+        let memories = &self.ctx.memories;
+        match memories.with(self.module.uid(), |memory| memory.forces.admit(&id, Instant::now())) {
             Ok(()) => Some(ForceToken::create(self.module.spec.force_sync)),
             Err(pause) => {
                 self.requeue.after(pause);
@@ -159,7 +159,7 @@ impl<'a> Pass<'a> {
             Ok(Written::TooLarge) => {
                 // The next reconcile writes a status without further digests.
                 let until = Instant::now() + TOO_LARGE_PAUSE;
-                self.ctx.retries.if_known(self.module.uid(), |retry| retry.too_large_until = Some(until));
+                self.ctx.memories.if_known(self.module.uid(), |memory| memory.too_large_until = Some(until));
                 return Err(again());
             }
             Ok(Written::Refused(words)) => {
@@ -219,11 +219,11 @@ impl<'a> Pass<'a> {
             return if need == Need::First { Err(self.refused()) } else { Ok(()) };
         }
         let (ctx, uid, now) = (self.ctx, self.module.uid(), Instant::now());
-        let due = ctx.retries.with(uid, |retry| {
+        let due = ctx.memories.with(uid, |memory| {
             let is_soon = need == Need::Soon;
-            let turn = if is_soon { ctx.finalizer_pace.turn(retry.finalizer_due, now) } else { Ok(()) };
-            retry.finalizer_due = turn.err();
-            retry.finalizer_due
+            let turn = if is_soon { ctx.finalizer_pace.turn(memory.finalizer_due, now) } else { Ok(()) };
+            memory.finalizer_due = turn.err();
+            memory.finalizer_due
         });
         if let Some(due) = due {
             self.requeue.after(due - now);

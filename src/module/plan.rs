@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::conflict::{NameConflict, conflict};
 use super::digests;
-use super::edit::{Change, Edit, Target};
+use super::edit::{Change, Edit, VersionRef};
 use super::file_name::file_name;
 use super::ledger::Ledger;
 use super::removal::Removal;
@@ -20,7 +20,7 @@ use crate::api::state::{Origin, VersionState};
 pub struct Plan {
     pub create: Vec<Create>,
     pub change: Vec<Change>,
-    pub delete: Vec<Target>,
+    pub delete: Vec<VersionRef>,
     /// Wanted names that cannot be used now.
     pub conflicts: BTreeMap<String, NameConflict>,
     /// The stored versions that are no longer listed.
@@ -146,7 +146,7 @@ fn removals(module: &ModuleView, selection: &Selection, children: &[&VersionStat
             // The policy is set first. The Version is deleted when the cache shows it.
             Some(change) => plan.change.push(change),
             None if plan.removal.waits => {}
-            None => plan.delete.push(target(child)),
+            None => plan.delete.push(version_ref(child)),
         }
     }
 }
@@ -215,12 +215,12 @@ fn set_policy(module: &ModuleView, child: &VersionState) -> Option<Edit> {
 
 fn change(child: &VersionState, edits: impl IntoIterator<Item = Edit>) -> Option<Change> {
     let edits: Vec<Edit> = edits.into_iter().collect();
-    (!edits.is_empty()).then(|| Change { target: target(child), edits })
+    (!edits.is_empty()).then(|| Change { target: version_ref(child), edits })
 }
 
 /// A Version as the cache has it.
-pub(super) fn target(child: &VersionState) -> Target {
-    Target {
+pub(super) fn version_ref(child: &VersionState) -> VersionRef {
+    VersionRef {
         name: child.name().to_owned(),
         uid: child.uid().to_owned(),
         resource_version: child.metadata.resource_version.clone().unwrap_or_default(),

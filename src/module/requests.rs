@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::conflict::conflict;
-use super::refused::Refused;
+use super::rejected_requests::RejectedRequests;
 use super::select::Selection;
 use super::view::ModuleView;
 use crate::api::MODULE_REQUEST;
@@ -53,7 +53,7 @@ pub(super) fn is_handled(
     open: &str,
     (selection, children): (&Selection, &[&VersionState]),
     unrecorded: &BTreeSet<String>,
-    refused: &Refused,
+    refused: &RejectedRequests,
 ) -> bool {
     let by_name: HashMap<&str, &VersionState> = children.iter().map(|child| (child.name(), *child)).collect();
     let is_refused = |name: &String| refused.names.contains(name);

@@ -11,7 +11,7 @@ use super::conflict::NameConflict;
 use super::digests::{self, MAX_BYTES, MAX_ENTRIES};
 use super::ledger::Ledger;
 use super::plan::Plan;
-use super::refused::Refused;
+use super::rejected_requests::RejectedRequests;
 use super::removal::and_others;
 use super::select::Selection;
 use super::summary::{Summary, has_failed};
@@ -32,7 +32,7 @@ pub(super) struct Facts<'a> {
     pub children: &'a [&'a VersionState],
     pub ledger: &'a Ledger,
     pub plan: &'a Plan,
-    pub refused: &'a Refused,
+    pub refused: &'a RejectedRequests,
 }
 
 pub(super) fn status(module: &ModuleView, facts: &Facts<'_>, now: Timestamp) -> ModuleStatus {

@@ -6,7 +6,7 @@ use super::plan::Plan;
 use super::select::{Selection, Wanted};
 use super::view::ModuleView;
 use crate::api::state::VersionState;
-use crate::api::target::is_stored as is_stored_as_wanted;
+use crate::api::target::satisfies_spec;
 use crate::controller::failure::Reason;
 
 /// The Versions of a Module by their state.
@@ -50,7 +50,7 @@ impl<'a> Summary<'a> {
             if is_taken || managed.get(name).is_none_or(|child| child.is_terminating()) {
                 summary.pending += 1;
             } else if let Some(child) = managed.remove(name) {
-                let is_stored = is_stored_as_wanted(child) && child.has_placement_of(&module.resolved);
+                let is_stored = satisfies_spec(child) && child.has_placement_of(&module.resolved);
                 let is_current = child.is_observed() && !changing.contains(name);
                 summary.add(wanted, child, is_stored, is_current);
             }

@@ -21,9 +21,9 @@ const SILENCE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, Default)]
 pub struct Liveness(Arc<Mutex<BTreeMap<String, Instant>>>);
 
-/// One loop.
+/// The heartbeat of one loop.
 #[derive(Debug)]
-pub struct Part {
+pub struct Heartbeat {
     pub name: String,
     all: Liveness,
     ticks: Interval,
@@ -31,17 +31,17 @@ pub struct Part {
 
 impl Liveness {
     /// Registers a loop.
-    pub fn part(&self, name: &str) -> Part {
+    pub fn heartbeat(&self, name: &str) -> Heartbeat {
         let mut ticks = interval(BEAT);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let part = Part { name: name.to_owned(), all: self.clone(), ticks };
-        part.beat();
-        part
+        let heartbeat = Heartbeat { name: name.to_owned(), all: self.clone(), ticks };
+        heartbeat.beat();
+        heartbeat
     }
 
     /// Registers a loop of one scope. A loop that is stuck is reported although the same loop of another scope runs.
-    pub fn part_in(&self, namespace: Option<&str>, name: &str) -> Part {
-        self.part(&in_scope(namespace, name))
+    pub fn heartbeat_in(&self, namespace: Option<&str>, name: &str) -> Heartbeat {
+        self.heartbeat(&in_scope(namespace, name))
     }
 
     fn beat(&self, name: &str, now: Instant) {
@@ -61,7 +61,7 @@ fn in_scope(namespace: Option<&str>, name: &str) -> String {
     format!("{name} in {}", namespace.unwrap_or("all namespaces"))
 }
 
-impl Part {
+impl Heartbeat {
     fn beat(&self) {
         self.all.beat(&self.name, Instant::now());
     }
@@ -102,8 +102,8 @@ mod tests {
     #[tokio::test]
     async fn a_stuck_loop_of_one_namespace_is_not_hidden_by_that_of_another() {
         let liveness = Liveness::default();
-        let _stuck = liveness.part_in(Some("team-a"), "the version controller");
-        let healthy = liveness.part_in(Some("team-b"), "the version controller");
+        let _stuck = liveness.heartbeat_in(Some("team-a"), "the version controller");
+        let healthy = liveness.heartbeat_in(Some("team-b"), "the version controller");
         let later = Instant::now() + SILENCE * 2;
         liveness.beat(&healthy.name, later);
         assert_eq!(liveness.silent(later), ["the version controller in team-a"]);
@@ -113,11 +113,13 @@ mod tests {
     #[tokio::test]
     async fn a_loop_that_only_waits_shows_that_it_is_alive() {
         let liveness = Liveness::default();
-        let mut part = liveness.part("the waiting one");
+        let mut heartbeat = liveness.heartbeat("the waiting one");
         let long_ago = Instant::now().checked_sub(SILENCE * 2).unwrap_or_else(Instant::now);
         liveness.beat("the waiting one", long_ago);
         let mut nothing = futures::stream::pending::<()>();
-        assert!(tokio::time::timeout(Duration::from_millis(1), part.next_of(&mut nothing)).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_millis(1), heartbeat.next_of(&mut nothing)).await.is_err()
+        );
         assert!(liveness.silent(Instant::now()).is_empty());
     }
 }

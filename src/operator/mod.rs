@@ -204,7 +204,7 @@ async fn version_context(
         light: Bulkhead::new(LIGHT * 3 / 2, LIGHT * 3 / 4),
         light_shares: Bulkhead::new(Semaphore::MAX_PERMITS, LIGHT / 2),
         rate_limits: version::rate_limits::RateLimits::default(),
-        retries: version::retry::Retries::default(),
+        memories: version::memory::Memories::default(),
         secret_polls: version::secret_polls::SecretPolls::default(),
         secret_trials: version::secret_trials::SecretTrials::default(),
         leading_since: Instant::now(),

@@ -75,13 +75,13 @@ impl Router {
         // The owner record is updated before the Module is queued, whose reconcile reads it.
         let mut concerned = self.concerned_modules(version);
         if self.module.versions.cache.get(&reference).is_some_and(|cached| cached.uid() == version.uid()) {
-            self.owners().note(version);
+            self.owners().record_deletion(version);
             concerned.extend(self.module.versions.record(version).map(String::from));
         } else {
             self.owners().version_gone(version);
             self.module.versions.forget(version);
             // Another client may have removed our finalizer, so that no reconcile saw the end of this Version.
-            self.version.retries.forget(version.uid());
+            self.version.memories.forget(version.uid());
         }
         let _ = self.module.version_queue.unbounded_send(reference);
         self.module.queue_modules(version.namespace(), &concerned);
@@ -123,7 +123,7 @@ impl Router {
     /// Queues those of these Versions that may be waiting for the owner record of their Module.
     fn queue_waiting_versions(&self, versions: &[Arc<VersionState>]) {
         for version in versions {
-            self.owners().note(version);
+            self.owners().record_deletion(version);
             if version.is_terminating() || !version.knows_digest() || !version.records_object() {
                 let _ = self.module.version_queue.unbounded_send(ObjectRef::from_obj(version.as_ref()));
             }

@@ -65,14 +65,14 @@ pub(super) fn start_scope(
     tasks.spawn(watcher.run(MODULES_PER_PAGE, stop(), on_event));
     let on_event = routed(version_writer, router, Router::on_version, Router::on_versions_listed);
     tasks.spawn(watcher.run(VERSIONS_PER_PAGE, stop(), on_event));
-    let part = liveness.part_in(namespace, "the module controller");
+    let heartbeat = liveness.heartbeat_in(namespace, "the module controller");
     // With an incomplete cache of either kind, a name or an address would appear to be free.
     let controller = shared.controller("module", context, (modules, module_requests), &listed);
-    tasks.spawn(controller.run(part, |module, _, context| module::reconcile(module, context)));
-    let part = liveness.part_in(namespace, "the version controller");
+    tasks.spawn(controller.run(heartbeat, |module, _, context| module::reconcile(module, context)));
+    let heartbeat = liveness.heartbeat_in(namespace, "the version controller");
     let requested = (versions, version_requests);
     let controller = shared.controller("version", Arc::clone(version), requested, &listed[1..]);
-    tasks.spawn(controller.run(part, version::reconcile));
+    tasks.spawn(controller.run(heartbeat, version::reconcile));
     listed
 }
 
@@ -114,7 +114,7 @@ impl Shared {
             modules,
             addresses: module::Addresses::default(),
             permits: module::Permits::default(),
-            retries: module::Retries::default(),
+            memories: module::Memories::default(),
             waiting: module::WaitingModules::default(),
             owners: self.version.owners.clone(),
             finalizer_pace: Arc::clone(&self.pace),

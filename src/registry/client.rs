@@ -6,7 +6,7 @@ use http::header::USER_AGENT;
 use crate::domain::text::is_bidi_control;
 
 /// The longest text of a client in a log line, in characters.
-const LONGEST: usize = 128;
+const LONGEST_TEXT: usize = 128;
 
 /// A client and its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl ClientInfo {
 
 /// A text of a client as it may appear in a log line. All but control characters stays as it is, so that a user is found by name.
 pub(crate) fn loggable(text: &str) -> String {
-    let (mut line, mut room) = (String::new(), LONGEST);
+    let (mut line, mut room) = (String::new(), LONGEST_TEXT);
     for c in text.chars() {
         let is_escaped = c.is_control() || is_bidi_control(c);
         let shown = if is_escaped { c.escape_default().to_string() } else { c.to_string() };

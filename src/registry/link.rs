@@ -19,7 +19,7 @@ use crate::domain::{Address, Release};
 const WINDOW: u64 = 300;
 /// The furthest expiry that is accepted, in seconds from now: two windows, and five minutes by which the clock of its replica may
 /// be ahead.
-const LONGEST: u64 = 2 * WINDOW + 300;
+const FURTHEST_EXPIRY: u64 = 2 * WINDOW + 300;
 const EXPIRY_BYTES: usize = 4;
 const MAC_BYTES: usize = 16;
 /// The shortest key, in bytes.
@@ -131,7 +131,7 @@ pub(super) fn now() -> u64 {
 pub fn is_current(link: &str, now: u64) -> bool {
     decoded(link)
         .map(|(expiry, _)| u64::from(expiry))
-        .is_some_and(|expiry| now < expiry && expiry <= now + LONGEST)
+        .is_some_and(|expiry| now < expiry && expiry <= now + FURTHEST_EXPIRY)
 }
 
 /// The expiry and the MAC of a link.

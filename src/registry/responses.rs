@@ -1,7 +1,7 @@
 //! Answers of fixed words. Phrases and sentences hold no text of a request; a withdrawal's reason is the publisher's own.
 
-use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::auth::Denied;
 use super::http::Body;

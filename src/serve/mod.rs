@@ -22,7 +22,7 @@ use crate::registry::index::watch::{self, Health};
 use crate::registry::index::{Fold, Index};
 use crate::registry::key_file::CurrentKeys;
 use crate::registry::metrics::RegistryMetrics;
-use crate::registry::page::{Pages, Unsent};
+use crate::registry::page::{Pages, SendBudget};
 use crate::registry::reread;
 use crate::registry::session::{Login, Sessions};
 use crate::startup::{
@@ -97,7 +97,7 @@ pub async fn run(flags: &Serve) -> Result<(), Box<dyn Error>> {
         sessions,
         library: Library::new(Arc::clone(&storage), spool.path(), metrics.clone()),
         host: source_host(flags),
-        unsent: Unsent::default(),
+        send_budget: SendBudget::default(),
     };
     let service = Arc::new(service(flags, pages, keys.clone(), storage, metrics));
     tokio::spawn(keys.watch(reread::INTERVAL));

@@ -28,7 +28,7 @@ use secrecy::SecretString;
 pub use error::{Cause, Operation, StorageError, advice_on_credentials};
 pub use object::{Body, Encryption, Found, PutOutcome, Upload};
 pub use ownership::Ownership;
-pub use policy::{Refused, StorageRule, StorageRuleError, StorageRules};
+pub use policy::{LocationNotAllowed, StorageRule, StorageRuleError, StorageRules};
 pub use repetition::{StillWanted, always};
 pub use s3::get::{Object, ObjectBody};
 pub use s3::http::CaError;

@@ -38,7 +38,7 @@ pub struct StorageRuleError {
 
 /// Why a namespace may not use a location.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Refused {
+pub enum LocationNotAllowed {
     /// No `--allow-storage` covers bucket and key.
     #[error(
         "namespace {namespace} is not allowed to store in {location}: no --allow-storage rule permits it; use a bucket and prefix \
@@ -74,18 +74,18 @@ impl StorageRules {
     /// Checks bucket, key and endpoint of a location.
     ///
     /// # Errors
-    /// [`Refused`], which names the flag that would permit it.
-    pub fn check(&self, namespace: &str, location: &ObjectLocation) -> Result<(), Refused> {
+    /// [`LocationNotAllowed`], which names the flag that would permit it.
+    pub fn check(&self, namespace: &str, location: &ObjectLocation) -> Result<(), LocationNotAllowed> {
         if !self.allows(namespace, &location.bucket, &location.key) {
             let (namespace, bucket) = (namespace.to_owned(), location.bucket.clone());
-            return Err(Refused::Storage { namespace, location: location.to_string(), bucket });
+            return Err(LocationNotAllowed::Storage { namespace, location: location.to_string(), bucket });
         }
         let Some(endpoint) = &location.endpoint else { return Ok(()) };
         let endpoint: Endpoint = endpoint.parse()?;
         if endpoint.is_aws(&location.region) || self.endpoints.contains(&endpoint) {
             Ok(())
         } else {
-            Err(Refused::Endpoint(endpoint))
+            Err(LocationNotAllowed::Endpoint(endpoint))
         }
     }
 

@@ -24,11 +24,11 @@ const FOLDERS: usize = 3;
 /// A rejection is forgotten after this time without another one, since the rejected upload may no longer exist.
 const OLD: Duration = Duration::from_hours(2);
 /// Bounds the memory, since specs name the locations. A forgotten one costs a fetch.
-const MAX_TARGETS: usize = 256;
+const MAX_PREFIXES: usize = 256;
 
 /// Everything that decides whether an upload is rejected, except the object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Target {
+struct UploadPrefix {
     endpoint: Option<String>,
     region: String,
     bucket: String,
@@ -41,50 +41,50 @@ struct Target {
 type Kind = (Discriminant<Cause>, u16, String);
 
 #[derive(Debug, Default)]
-pub(super) struct UploadBackoff(Mutex<HashMap<Target, HashMap<Kind, Rejection>>>);
+pub(super) struct UploadBackoff(Mutex<HashMap<UploadPrefix, HashMap<Kind, Rejection>>>);
 
 /// Permission to prepare an upload.
 #[derive(Debug)]
 pub struct UploadPermit<'a> {
     backoff: &'a UploadBackoff,
-    /// Set if this is the only permit for the target.
-    only: Option<(Target, Kind)>,
+    /// Set if this is the only permit below the prefix.
+    only: Option<(UploadPrefix, Kind)>,
 }
 
-impl Target {
-    /// The target, and the folder below its prefix.
+impl UploadPrefix {
+    /// The prefix, and the folder below it.
     fn of(location: &ObjectLocation, encryption: &Encryption) -> (Self, String) {
         let folder = location.key.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let prefix = folder.rsplit_once('/').map_or("", |(prefix, _)| prefix);
-        let target = Self {
+        let above = folder.rsplit_once('/').map_or("", |(above, _)| above);
+        let prefix = Self {
             endpoint: canonical_endpoint(location.endpoint.as_deref(), &location.region),
             region: location.region.clone(),
             bucket: location.bucket.clone(),
-            prefix: prefix.to_owned(),
+            prefix: above.to_owned(),
             encryption: encryption.clone(),
         };
-        (target, folder.to_owned())
+        (prefix, folder.to_owned())
     }
 }
 
 impl UploadBackoff {
-    /// Permits the preparation of an upload, or returns why the last one was rejected. `asked`: whether a user requested it.
+    /// Permits the preparation of an upload, or returns why the last one was rejected. `requested`: by a user.
     /// `error` makes the error from its cause.
     pub(super) fn permit(
         &self,
         location: &ObjectLocation,
         encryption: &Encryption,
-        asked: bool,
+        requested: bool,
         now: Instant,
         error: impl FnOnce(Cause) -> StorageError,
     ) -> Result<UploadPermit<'_>, HeldBack> {
-        let (target, folder) = Target::of(location, encryption);
+        let (prefix, folder) = UploadPrefix::of(location, encryption);
         let mut all = self.0.lock();
         let mut only = None;
-        if let Some(kinds) = all.get_mut(&target) {
+        if let Some(kinds) = all.get_mut(&prefix) {
             kinds.retain(|_, rejection| now.duration_since(rejection.last) < OLD);
             if let Some((kind, rejection)) = applicable(kinds, &folder) {
-                only = rejection.permit(&folder, asked, now, error)?.then(|| (target, kind.clone()));
+                only = rejection.permit(&folder, requested, now, error)?.then(|| (prefix, kind.clone()));
             }
         }
         Ok(UploadPermit { backoff: self, only })
@@ -112,15 +112,15 @@ impl UploadBackoff {
     }
 
     fn accept(&self, location: &ObjectLocation, encryption: &Encryption, ended: impl Fn(&Cause) -> bool) {
-        let (target, folder) = Target::of(location, encryption);
+        let (prefix, folder) = UploadPrefix::of(location, encryption);
         let mut all = self.0.lock();
-        let Some(kinds) = all.get_mut(&target) else { return };
+        let Some(kinds) = all.get_mut(&prefix) else { return };
         kinds.retain(|_, rejection| {
             // If one of many folders is accepted, the whole prefix may be: forget them all, and try each again.
             !ended(&rejection.cause) || (rejection.folders.len() < FOLDERS && !rejection.drop_folder(&folder))
         });
         if kinds.is_empty() {
-            all.remove(&target);
+            all.remove(&prefix);
         }
     }
 
@@ -132,12 +132,12 @@ impl UploadBackoff {
         cause: &Cause,
         now: Instant,
     ) -> Cause {
-        let (target, folder) = Target::of(location, encryption);
+        let (prefix, folder) = UploadPrefix::of(location, encryption);
         let mut all = self.0.lock();
-        if all.len() >= MAX_TARGETS && !all.contains_key(&target) {
+        if all.len() >= MAX_PREFIXES && !all.contains_key(&prefix) {
             all.clear();
         }
-        let kinds = all.entry(target).or_default();
+        let kinds = all.entry(prefix).or_default();
         let kind = kind(cause);
         kinds.retain(|other, rejection| *other == kind || !rejection.drop_folder(&folder));
         let rejection = kinds.entry(kind).or_insert_with(|| Rejection::new(cause, now));
@@ -159,8 +159,8 @@ fn applicable<'a>(
 
 impl Drop for UploadPermit<'_> {
     fn drop(&mut self) {
-        if let Some((target, kind)) = &self.only
-            && let Some(kinds) = self.backoff.0.lock().get_mut(target)
+        if let Some((prefix, kind)) = &self.only
+            && let Some(kinds) = self.backoff.0.lock().get_mut(prefix)
             && let Some(rejection) = kinds.get_mut(kind)
         {
             rejection.permitted = None;

@@ -15,7 +15,7 @@ use crate::domain::ObjectLocation;
 const APPEARS_LATE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 
 impl Storage {
-    /// Permits the preparation of an upload. The permit is held until the upload has ended. `asked`: whether a user requested it.
+    /// Permits the preparation of an upload. The permit is held until the upload has ended. `requested`: by a user.
     ///
     /// # Errors
     /// [`HeldBack`] while the store rejects such uploads and another one is testing whether it still does.
@@ -23,10 +23,10 @@ impl Storage {
         &self,
         location: &ObjectLocation,
         encryption: &Encryption,
-        asked: bool,
+        requested: bool,
     ) -> Result<UploadPermit<'_>, HeldBack> {
         let error = |cause| self.error(Operation::Put, location, cause);
-        self.backoff.permit(location, encryption, asked, Instant::now(), error)
+        self.backoff.permit(location, encryption, requested, Instant::now(), error)
     }
 
     /// Stores a file with one PUT that carries its length, SHA-256 and publisher. If the store rejects the condition

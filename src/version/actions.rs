@@ -9,16 +9,16 @@ use jiff::Timestamp;
 
 use super::client::VersionClient;
 use super::context::Context;
-use super::decide::{Action, Facts, Lane, Seen, decide};
+use super::decide::{Facts, Lane, NextAction, Seen, decide};
 use super::delete;
 use super::effect::{Effect, End};
 use super::failed::{failed, unwritten};
-use super::outcome::{Ended, NotPublished};
+use super::memory::{Attempt, ChangeKey};
+use super::outcome::{AttemptError, AttemptFailure};
 use super::progress::Progress;
 use super::publish::publish;
-use super::rate_limits::{Account, account};
+use super::rate_limits::{AccountKey, account};
 use super::report;
-use super::retry::{Attempt, ChangeKey};
 use super::scheduler::StagingPermit;
 use crate::api::state::{StoredLocation, VersionState};
 use crate::api::target::{Requests, Target, left_behind};
@@ -57,7 +57,7 @@ pub(super) async fn run(
     attempt: Option<&Attempt>,
     progress: &Arc<Progress>,
 ) -> (ChangeKey, End) {
-    let touched = ctx.retries.with(cached.uid(), |retry| retry.left.is_some());
+    let touched = ctx.memories.with(cached.uid(), |memory| memory.last_written.is_some());
     let client = match VersionClient::read(&ctx.client, cached, touched, progress).await {
         Ok(Some(client)) => client,
         Ok(None) => return (ChangeKey::of(cached), End::Gone),
@@ -70,7 +70,7 @@ pub(super) async fn run(
     let Run { client, .. } = run;
     // Also after an error: the API server may still have executed a write.
     let left = client.version().metadata.resource_version.clone().zip(Some(Instant::now()));
-    ctx.retries.with(cached.uid(), |retry| retry.left = left);
+    ctx.memories.with(cached.uid(), |memory| memory.last_written = left);
     // A generation that only this attempt's own writes have made is the one that it was for.
     if !client.has_newer_generation {
         key.generation = client.version().metadata.generation;
@@ -106,7 +106,7 @@ impl Run<'_> {
                 Ok(None) => {}
                 Ok(Some(end)) => return end,
                 Err(error) => {
-                    let ended = Ended::from(error).with(|not| not.fetched = fetched);
+                    let ended = AttemptError::from(error).with(|failed| failed.fetched = fetched);
                     return unwritten(ctx, self.client.version(), ended).no_sooner_than(content);
                 }
             }
@@ -115,57 +115,57 @@ impl Run<'_> {
         unwritten(ctx, self.client.version(), Failure::new(Reason::InternalError, message).into())
     }
 
-    async fn act_once(&mut self, action: Action, facts: &Facts<'_>) -> Result<Effect, Ended> {
+    async fn act_once(&mut self, action: NextAction, facts: &Facts<'_>) -> Result<Effect, AttemptError> {
         let (client, now) = (&self.client, facts.now);
         let effect = match action {
-            Action::Ignore | Action::Rest(_) => Effect::end(End::Settled),
+            NextAction::Ignore | NextAction::Rest(_) => Effect::end(End::Settled),
             // The cache was behind: the apparent change is a write of the failed attempt itself.
-            Action::Wait(_) => Effect::end(End::Later),
-            Action::AwaitModule => Effect::end(End::AwaitModule),
-            Action::AddFinalizer => Effect { finalizer: Some(true), ..Effect::default() },
-            Action::Delete => self.delete_all().await?,
-            Action::Release => released(true),
-            Action::Suspend => {
+            NextAction::Wait(_) => Effect::end(End::Later),
+            NextAction::AwaitModule => Effect::end(End::AwaitModule),
+            NextAction::AddFinalizer => Effect { finalizer: Some(true), ..Effect::default() },
+            NextAction::Delete => self.delete_all().await?,
+            NextAction::Release => released(true),
+            NextAction::Suspend => {
                 let by = if client.version().suspend { "spec.suspend" } else { "its Module" };
                 let end = Some(End::Settled);
                 Effect { end, ..Effect::status(client.current.suspended(by, now)) }
             }
-            Action::Reject(failure) => self.failed(&Requests::of(client.version()), failure.into()),
-            Action::ResetForce => Effect { reset_force: true, ..Effect::default() },
-            Action::Publish(target) => match self.permit {
+            NextAction::Reject(failure) => self.failed(&Requests::of(client.version()), failure.into()),
+            NextAction::ResetForce => Effect { reset_force: true, ..Effect::default() },
+            NextAction::Publish(target) => match self.permit {
                 Permit::Publish(permit) => self.publish(&target, permit).await?,
                 _ => Effect::end(End::Needs(Lane::Publish)),
             },
-            Action::Verify(target) => self.verify(&target).await,
-            Action::VerifyRecorded => {
+            NextAction::Verify(target) => self.verify(&target).await,
+            NextAction::VerifyRecorded => {
                 self.verify_recorded().await;
                 // The next one may be due by now, if the store is slow: it waits for a permit of its own.
                 Effect::end(End::Later)
             }
-            Action::CleanUp(target) => self.clean_up(&target, facts.fate).await?,
-            Action::Record(target) => report::recorded(client, &target, now),
+            NextAction::CleanUp(target) => self.clean_up(&target, facts.fate).await?,
+            NextAction::Record(target) => report::recorded(client, &target, now),
         };
         Ok(effect)
     }
 
-    fn failed(&self, requests: &Requests, not: NotPublished) -> Effect {
-        failed(self.ctx, &self.client, requests, not)
+    fn failed(&self, requests: &Requests, failure: AttemptFailure) -> Effect {
+        failed(self.ctx, &self.client, requests, failure)
     }
 
-    async fn publish(&mut self, target: &Target, permit: &StagingPermit) -> Result<Effect, Ended> {
+    async fn publish(&mut self, target: &Target, permit: &StagingPermit) -> Result<Effect, AttemptError> {
         let (ctx, before) = (self.ctx, self.client.version().clone());
-        let not = match Box::pin(publish(ctx, &mut self.client, target, permit)).await {
+        let failed = match Box::pin(publish(ctx, &mut self.client, target, permit)).await {
             Ok(outcome) => {
                 self.mark_seen(false);
                 remember_location(ctx, &before, &outcome.published.location);
                 return Ok(report::published(&self.client, &before, target, &outcome));
             }
-            Err(Ended::Failed(not)) => not,
-            Err(Ended::Outdated) => return Err(Ended::Outdated),
+            Err(AttemptError::Failed(failed)) => failed,
+            Err(AttemptError::Outdated) => return Err(AttemptError::Outdated),
         };
-        match not.failure.reason {
+        match failed.failure.reason {
             // The API server has just refused a request, or failed: no status is written.
-            Reason::ApiUnavailable | Reason::VersionRefused => return Err(Ended::Failed(not)),
+            Reason::ApiUnavailable | Reason::VersionRefused => return Err(AttemptError::Failed(failed)),
             // A hanging store occupies its permit as long as a hanging repository does, and is limited in the same way.
             Reason::StorageUnavailable => {
                 let version = self.client.version();
@@ -173,8 +173,8 @@ impl Run<'_> {
             }
             _ => {}
         }
-        let account = self.limited_account(target, &not);
-        let mut effect = self.failed(&target.requests, not);
+        let account = self.limited_account(target, &failed);
+        let mut effect = self.failed(&target.requests, failed);
         if let Some(End::Failed(attempt)) = &mut effect.end {
             attempt.account = account;
         }
@@ -182,18 +182,18 @@ impl Run<'_> {
     }
 
     /// Records a limit of GitHub that an attempt has met. Returns the account that it applies to.
-    fn limited_account(&self, target: &Target, not: &NotPublished) -> Option<Account> {
-        let Class::Wait(until) = not.failure.class else { return None };
-        let is_limited = not.failure.reason == Reason::RateLimited;
+    fn limited_account(&self, target: &Target, failed: &AttemptFailure) -> Option<AccountKey> {
+        let Class::Wait(until) = failed.failure.class else { return None };
+        let is_limited = failed.failure.reason == Reason::RateLimited;
         let account = is_limited.then(|| account(self.client.version(), target))?;
-        let secret = not.secret.as_ref().and_then(|(_, version)| version.as_deref());
+        let secret = failed.secret.as_ref().and_then(|(_, version)| version.as_deref());
         let left = time_between(Timestamp::now(), until);
         self.ctx.rate_limits.met(account, secret, left, Instant::now());
         Some(account)
     }
 
     /// Deletes or retains the objects that a move left behind; either way they are no longer recorded.
-    async fn clean_up(&mut self, target: &Target, fate: Fate) -> Result<Effect, Ended> {
+    async fn clean_up(&mut self, target: &Target, fate: Fate) -> Result<Effect, AttemptError> {
         let left = left_behind(self.client.version(), &target.location);
         let still_there = |Failure { message, class, .. }| Failure {
             reason: Reason::OldObjectKept,
@@ -212,7 +212,7 @@ impl Run<'_> {
     }
 
     /// Deletes all objects of a terminating Version, then removes our finalizer.
-    async fn delete_all(&mut self) -> Result<Effect, Ended> {
+    async fn delete_all(&mut self) -> Result<Effect, AttemptError> {
         let stays = |Failure { message, reason, class }| {
             // The advice comes first: the Module quotes only the beginning.
             let advice = "The Version is kept until its object is deleted; to delete it and leave the object in the bucket, set \
@@ -243,12 +243,12 @@ impl Run<'_> {
         locations: &[ObjectLocation],
         requests: &Requests,
         explain: fn(Failure) -> Failure,
-    ) -> Result<Option<Effect>, Ended> {
+    ) -> Result<Option<Effect>, AttemptError> {
         let (done, result) = delete::objects(self.ctx, &self.client, locations).await;
         let failure = match result {
             Ok(()) => return Ok(None),
-            Err(Ended::Failed(not)) => explain(not.failure),
-            Err(Ended::Outdated) => return Err(Ended::Outdated),
+            Err(AttemptError::Failed(failed)) => explain(failed.failure),
+            Err(AttemptError::Outdated) => return Err(AttemptError::Outdated),
         };
         let struck = self.client.current.struck(&done);
         self.client.write_status(&struck).await?;
@@ -260,7 +260,7 @@ impl Run<'_> {
 fn remember_location(ctx: &Context, before: &VersionState, now: &ObjectLocation) {
     let stored = before.status.storage.as_ref().map(StoredLocation::location);
     if let Some(stored) = stored.filter(|stored| !stored.is_same_location(now)) {
-        ctx.retries.with(before.uid(), |retry| retry.stored_before = Some(Box::new(stored)));
+        ctx.memories.with(before.uid(), |memory| memory.stored_before = Some(Box::new(stored)));
     }
 }
 

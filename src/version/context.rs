@@ -10,9 +10,9 @@ use kube::Client;
 
 use super::basis::encryption;
 use super::decide::{Facts, Seen};
+use super::memory::{Attempt, Memories};
 use super::progress::Progress;
 use super::rate_limits::RateLimits;
-use super::retry::{Attempt, Retries};
 use super::scheduler::FetchScheduler;
 use super::secret_polls::SecretPolls;
 use super::secret_trials::SecretTrials;
@@ -48,7 +48,7 @@ pub struct Context {
     pub light: Bulkhead,
     /// The same by namespace and store: no namespace can use all of a store's.
     pub light_shares: Bulkhead,
-    pub retries: Retries,
+    pub memories: Memories,
     /// The last read of each Secret that stalls a Version.
     pub secret_polls: SecretPolls,
     /// The Secrets that were tried since this process became leader.
@@ -112,8 +112,8 @@ impl Context {
     /// The permission to fetch and store, held until that is done. Fails while the store rejects such PUTs.
     pub(super) fn may_store(&self, target: &Target) -> Result<impl Sized + use<'_>, Failure> {
         // A new request is tried once; the retries of one that failed wait like those of others.
-        let asked = Requests { pending: false, ..target.requests.clone() }.any();
-        let attempt = self.storage.may_store(&target.location, &encryption(target), asked);
+        let requested = Requests { pending: false, ..target.requests.clone() }.any();
+        let attempt = self.storage.may_store(&target.location, &encryption(target), requested);
         attempt.map_err(|held| held_back(held, target.requests.any(), Timestamp::now(), rand::random()))
     }
 
@@ -149,7 +149,7 @@ impl Context {
         progress: &Progress,
     ) -> Facts<'a> {
         let now = Timestamp::now();
-        let verified = self.retries.with(version.uid(), |retry| retry.verified);
+        let verified = self.memories.with(version.uid(), |memory| memory.verified);
         Facts {
             attempt,
             verify_interval: self.verify_interval,
@@ -158,7 +158,7 @@ impl Context {
             verified: verified.and_then(|at| now.checked_sub(at.elapsed()).ok()),
             seen,
             fate: self.owners.fate(version),
-            awaits_digest: self.owners.withholds(version),
+            awaits_digest: self.owners.awaits_module(version),
             tries_now: progress.tries_now.is_set(),
         }
     }
@@ -195,7 +195,7 @@ mod tests {
             api: Bulkhead::new(1, 1),
             light: Bulkhead::new(1, 1),
             light_shares: Bulkhead::new(1, 1),
-            retries: Retries::default(),
+            memories: Memories::default(),
             secret_polls: SecretPolls::default(),
             secret_trials: SecretTrials::default(),
             rate_limits: RateLimits::default(),

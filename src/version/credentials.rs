@@ -7,10 +7,10 @@ use kube::Api;
 
 use super::api_failure::api_failure;
 use super::context::Context;
-use super::held_back::recalled;
-use super::outcome::{NotPublished, SecretVersion};
-use super::retry::Attempt;
-use super::secret_polls::Outcome;
+use super::memory::Attempt;
+use super::outcome::{AttemptFailure, SecretVersion};
+use super::publish_delay::recalled;
+use super::secret_polls::SecretRead;
 use crate::api::state::VersionState;
 use crate::api::target::Target;
 use crate::controller::client::{explain, is_older};
@@ -23,10 +23,10 @@ pub(super) async fn credential(
     ctx: &Context,
     version: &VersionState,
     target: &Target,
-) -> Result<(Credential, Option<SecretVersion>), NotPublished> {
+) -> Result<(Credential, Option<SecretVersion>), AttemptFailure> {
     let Some(name) = target.config.secret() else { return Ok((Credential::Anonymous, None)) };
     let namespace = version.namespace();
-    let stalled = |reason, message: String, resource_version| NotPublished {
+    let stalled = |reason, message: String, resource_version| AttemptFailure {
         secret: Some((name.to_owned(), resource_version)),
         ..Failure::new(reason, message).into()
     };
@@ -107,11 +107,11 @@ pub(super) async fn secret_may_work(
     }
     let recalls_limit = attempt.is_none() && reason == Some(Reason::RateLimited);
     let request = resource_version(ctx, version, secret, recalls_limit);
-    let Some(now) = ctx.secret_polls.outcome(namespace, secret, request).await else { return false };
+    let Some(now) = ctx.secret_polls.read(namespace, secret, request).await else { return false };
     let (seen, status) = match attempt.and_then(|attempt| attempt.secret.clone()) {
         Some((_, seen)) => (seen, None),
-        None => ctx.retries.with(uid, |retry| {
-            let first = retry.secret_seen.get_or_insert_with(|| Box::new(now.clone()));
+        None => ctx.memories.with(uid, |memory| {
+            let first = memory.secret_seen.get_or_insert_with(|| Box::new(now.clone()));
             ((**first).clone(), version.metadata.resource_version.as_deref())
         }),
     };
@@ -120,7 +120,12 @@ pub(super) async fn secret_may_work(
 }
 
 /// Reads the resourceVersion of a Secret. `recalls_limit`: whether the limit in the status is applied to its credential.
-async fn resource_version(ctx: &Context, version: &VersionState, name: &str, recalls_limit: bool) -> Outcome {
+async fn resource_version(
+    ctx: &Context,
+    version: &VersionState,
+    name: &str,
+    recalls_limit: bool,
+) -> SecretRead {
     let found = secrets(ctx, version).get_opt(name).await;
     let log = |error: &kube::Error| tracing::debug!(error = explain(error), name, "cannot read the Secret");
     let found = found.inspect_err(log).ok()?;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::due::{after_restart, is_asked, phase};
-use super::retry::{Attempt, ChangeKey};
+use super::due::{after_restart, has_new_request, phase};
+use super::memory::{Attempt, ChangeKey};
 use super::status::standing;
 use crate::api::state::VersionState;
 use crate::api::target::{MISNAMED, Requests, Target, force_is_handled, left_behind};
@@ -14,8 +14,9 @@ use crate::api::version::TYPE_MODULE;
 use crate::controller::failure::{About, Failure, Reason};
 use crate::controller::owners::Fate;
 
+/// What a reconcile does next.
 #[derive(Clone, Debug)]
-pub(crate) enum Action {
+pub(crate) enum NextAction {
     /// The Version is not this operator's.
     Ignore,
     /// Nothing, until that time or (`None`) until the Version changes.
@@ -92,7 +93,7 @@ impl Seen {
     }
 }
 
-impl Action {
+impl NextAction {
     /// The queue of this action; `None` if nothing is to be done now.
     pub(crate) fn lane(&self) -> Option<Lane> {
         match self {
@@ -117,49 +118,49 @@ impl Action {
     }
 }
 
-pub(crate) fn decide(version: &VersionState, facts: &Facts<'_>) -> Action {
+pub(crate) fn decide(version: &VersionState, facts: &Facts<'_>) -> NextAction {
     let is_foreign = version.controller().is_some() || version.is_original;
     if *version.type_ != *TYPE_MODULE || (!version.has_finalizer && is_foreign) {
-        return Action::Ignore;
+        return NextAction::Ignore;
     }
     let waits = |a: &&Attempt| !facts.tries_now && a.due > facts.now && a.key == ChangeKey::of(version);
     if let Some(attempt) = facts.attempt.filter(waits) {
         // A deletion is a change too: it makes a new generation.
         return match verification_meanwhile(version, attempt.reason, facts) {
             Some((due, verify)) if due <= facts.now => verify,
-            Some((due, _)) => Action::Wait(attempt.due.min(due)),
-            None => Action::Wait(attempt.due),
+            Some((due, _)) => NextAction::Wait(attempt.due.min(due)),
+            None => NextAction::Wait(attempt.due),
         };
     }
     if version.is_terminating() {
         return match (version.has_finalizer, facts.fate) {
-            (false, _) => Action::Ignore,
-            (true, Fate::Undecided) => Action::AwaitModule,
-            (true, Fate::Keep) => Action::Release,
-            (true, Fate::Delete) => Action::Delete,
+            (false, _) => NextAction::Ignore,
+            (true, Fate::Undecided) => NextAction::AwaitModule,
+            (true, Fate::Keep) => NextAction::Release,
+            (true, Fate::Delete) => NextAction::Delete,
         };
     }
     if !version.has_finalizer {
-        return Action::AddFinalizer;
+        return NextAction::AddFinalizer;
     }
     if version.is_suspended() {
         let is_written = version.is_observed() && version.status.reason() == Reason::Suspended.as_str();
-        return if is_written { Action::Rest(None) } else { Action::Suspend };
+        return if is_written { NextAction::Rest(None) } else { NextAction::Suspend };
     }
     if facts.awaits_digest {
-        return Action::AwaitModule;
+        return NextAction::AwaitModule;
     }
     if version.force_sync && force_is_handled(version) {
-        return Action::ResetForce;
+        return NextAction::ResetForce;
     }
     if rests(version, facts) {
-        return Action::Rest(verification_due(version, facts));
+        return NextAction::Rest(verification_due(version, facts));
     }
     let action = match Target::of(version) {
         Ok(target) => towards(version, target, facts),
-        Err(error) => Action::Reject(error.into()),
+        Err(error) => NextAction::Reject(error.into()),
     };
-    restart_pause(version, facts, &action).map_or(action, Action::Wait)
+    restart_pause(version, facts, &action).map_or(action, NextAction::Wait)
 }
 
 /// Whether a Version rests: this generation was handled, nothing is requested, and no verification is due. This is cheaper than
@@ -172,7 +173,7 @@ fn rests(version: &VersionState, facts: &Facts<'_>) -> bool {
         && is_settled(version)
         && !Requests::of(version).any()
         && !expects_other
-        && status.objects().all(|object| status.is_stored_as(&object.location()));
+        && status.objects().all(|object| status.has_same_key(&object.location()));
     let due = verification_due(version, facts);
     is_handled && facts.seen.is_none() && due.is_none_or(|due| due > facts.now)
 }
@@ -181,11 +182,11 @@ fn rests(version: &VersionState, facts: &Facts<'_>) -> bool {
 fn is_settled(version: &VersionState) -> bool {
     let status = &version.status;
     let is_handled = status.is_ready() == Some(true) && version.is_observed();
-    is_handled && status.pending_force.is_none() && !is_restored(version)
+    is_handled && status.pending_force.is_none() && !has_older_status(version)
 }
 
 /// Whether the status is older than the Version: it was restored from a backup, and the object may have been deleted since.
-fn is_restored(version: &VersionState) -> bool {
+fn has_older_status(version: &VersionState) -> bool {
     let status = &version.status;
     let conditions = [&status.ready, &status.reconciling, &status.stalled];
     let mut since = conditions.into_iter().flatten().filter_map(|condition| condition.since);
@@ -205,7 +206,7 @@ fn verification_meanwhile(
     version: &VersionState,
     failure: Reason,
     facts: &Facts<'_>,
-) -> Option<(Timestamp, Action)> {
+) -> Option<(Timestamp, NextAction)> {
     let status = &version.status;
     let is_active = version.has_finalizer && !version.is_terminating() && !version.is_suspended();
     // Only a failure that is in the status: others are retried within seconds.
@@ -222,18 +223,18 @@ fn verification_meanwhile(
         return None;
     }
     let verify = match Target::of(version) {
-        Ok(target) if failure.is_about_source() && target.is_stored(version) => {
-            Action::Verify(Box::new(target))
+        Ok(target) if failure.is_about_source() && target.is_satisfied_by(version) => {
+            NextAction::Verify(Box::new(target))
         }
         // Each attempt sends a HEAD there, and adopts an object that was put back.
         Ok(target) if is_looked_at && status.is_recorded_at(&target.location) => return None,
-        _ => Action::VerifyRecorded,
+        _ => NextAction::VerifyRecorded,
     };
     Some((due, verify))
 }
 
 /// What is missing between a Version and its target.
-fn towards(version: &VersionState, target: Target, facts: &Facts<'_>) -> Action {
+fn towards(version: &VersionState, target: Target, facts: &Facts<'_>) -> NextAction {
     let standing = standing(version);
     let other_format = facts.seen.is_some_and(|seen| seen.other_format);
     let left_behind = !left_behind(version, &target.location).is_empty();
@@ -241,12 +242,12 @@ fn towards(version: &VersionState, target: Target, facts: &Facts<'_>) -> Action 
     let is_undone =
         !version.is_observed() && (left_behind || facts.attempt.is_some_and(|attempt| attempt.elsewhere));
     if target.requests.any()
-        || !target.is_stored(version)
+        || !target.is_satisfied_by(version)
         || (standing.is_some_and(Reason::needs_fetch) && !is_undone)
         || other_format
         || was_misnamed(version)
     {
-        return Action::Publish(Box::new(target));
+        return NextAction::Publish(Box::new(target));
     }
     let status = &version.status;
     let is_settled = is_settled(version);
@@ -257,24 +258,29 @@ fn towards(version: &VersionState, target: Target, facts: &Facts<'_>) -> Action 
     // A failure that needs no fetch is checked in the bucket. A key without extension is the same for both formats: only the
     // object shows which it is.
     let is_unclear = status.ready.is_none()
-        || is_restored(version)
+        || has_older_status(version)
         || standing.is_some()
         || is_spelled_anew
         || !target.format().is_extension_of(&target.location.key) && !is_settled;
     let is_due = due.is_some_and(|due| due <= facts.now);
     if facts.seen.is_none() && (left_behind || is_unclear || is_due) {
-        return Action::Verify(Box::new(target));
+        return NextAction::Verify(Box::new(target));
     }
     if left_behind {
-        return Action::CleanUp(Box::new(target));
+        return NextAction::CleanUp(Box::new(target));
     }
-    if is_settled { Action::Rest(due) } else { Action::Record(Box::new(target)) }
+    if is_settled { NextAction::Rest(due) } else { NextAction::Record(Box::new(target)) }
 }
 
 /// Until when a Version waits whose last failure was before this process became leader. `None` if an attempt is requested.
-fn restart_pause(version: &VersionState, facts: &Facts<'_>, action: &Action) -> Option<Timestamp> {
+fn restart_pause(version: &VersionState, facts: &Facts<'_>, action: &NextAction) -> Option<Timestamp> {
     let failed = action.lane().is_some() && version.status.is_ready() != Some(true) && version.is_observed();
-    if facts.attempt.is_some() || facts.seen.is_some() || facts.tries_now || is_asked(version) || !failed {
+    if facts.attempt.is_some()
+        || facts.seen.is_some()
+        || facts.tries_now
+        || has_new_request(version)
+        || !failed
+    {
         return None;
     }
     after_restart(version, facts.leading_since).filter(|due| *due > facts.now)

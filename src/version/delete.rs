@@ -10,7 +10,7 @@ use super::basis::DeleteBasis;
 use super::client::VersionClient;
 use super::context::{Context, classified};
 use super::existing::is_ours;
-use super::outcome::{Ended, Unwanted};
+use super::outcome::{AttemptError, Unwanted};
 use super::status::standing;
 use crate::api::state::{StoredLocation, VersionState};
 use crate::api::target::named_location;
@@ -28,13 +28,15 @@ pub(crate) async fn objects(
     ctx: &Context,
     object: &VersionClient,
     locations: &[ObjectLocation],
-) -> (Vec<ObjectLocation>, Result<(), Ended>) {
+) -> (Vec<ObjectLocation>, Result<(), AttemptError>) {
     let (mut done, mut result) = (Vec::new(), Ok(()));
     for location in locations {
         match at(ctx, object, location).await {
-            Err(Ended::Outdated) => return (done, Err(Ended::Outdated)),
-            Err(Ended::Failed(not)) if matters(object.version(), location, &not.failure) => {
-                result = result.and(Err(Ended::Failed(not)));
+            Err(AttemptError::Outdated) => return (done, Err(AttemptError::Outdated)),
+            Err(AttemptError::Failed(failed))
+                if blocks_deletion(object.version(), location, &failed.failure) =>
+            {
+                result = result.and(Err(AttemptError::Failed(failed)));
             }
             _ => done.push(location.clone()),
         }
@@ -44,26 +46,26 @@ pub(crate) async fn objects(
 
 /// Whether a failure keeps the Version. A location that is not recorded is derived from the spec: one that is not allowed or
 /// cannot be used holds no object of ours, and neither does one of a Version that has never stored anything.
-pub(crate) fn matters(version: &VersionState, location: &ObjectLocation, failure: &Failure) -> bool {
+pub(crate) fn blocks_deletion(version: &VersionState, location: &ObjectLocation, failure: &Failure) -> bool {
     // The store rejected the DELETE after HEAD had found the object.
     let refused = failure.reason == Reason::StorageRefused;
     let answered = !matches!(
         failure.reason,
         Reason::StorageUnavailable | Reason::StorageThrottled | Reason::ApiUnavailable
     );
-    recorded(version, location)
+    is_recorded(version, location)
         || refused
         || (failure.is_transient() && !never_stored(version, standing(version), answered))
 }
 
-async fn at(ctx: &Context, object: &VersionClient, location: &ObjectLocation) -> Result<(), Ended> {
+async fn at(ctx: &Context, object: &VersionClient, location: &ObjectLocation) -> Result<(), AttemptError> {
     let version = object.version();
     ctx.rules.check(version.namespace(), location).map_err(Failure::from)?;
     match ctx.storage.head(location).await.map_err(classified)? {
         Some(found) if is_ours(version, location, &found) || was_ours(ctx, version, location, &found) => {
             delete(ctx, object, location).await
         }
-        None if recorded(version, location) => confirm(ctx, object, location).await,
+        None if is_recorded(version, location) => confirm(ctx, object, location).await,
         // A foreign object, or a derived location.
         _ => Ok(()),
     }
@@ -74,18 +76,22 @@ async fn at(ctx: &Context, object: &VersionClient, location: &ObjectLocation) ->
 fn was_ours(ctx: &Context, version: &VersionState, location: &ObjectLocation, found: &Found) -> bool {
     let is_former = |before: &ObjectLocation| before.is_same_location(location);
     found.ownership.is_none()
-        && ctx.retries.with(version.uid(), |retry| retry.stored_before.as_deref().is_some_and(is_former))
+        && ctx.memories.with(version.uid(), |memory| memory.stored_before.as_deref().is_some_and(is_former))
 }
 
 /// Sends the DELETE, unless the Version or its Module has changed since the decision.
-async fn delete(ctx: &Context, object: &VersionClient, location: &ObjectLocation) -> Result<(), Ended> {
+async fn delete(
+    ctx: &Context,
+    object: &VersionClient,
+    location: &ObjectLocation,
+) -> Result<(), AttemptError> {
     let is_wanted = async || {
         Ok::<_, kube::Error>(
             object.still(DeleteBasis::of).await? && ctx.owners.fate(object.version()) == Fate::Delete,
         )
     };
     if !is_wanted().await? {
-        return Err(Ended::Outdated);
+        return Err(AttemptError::Outdated);
     }
     let _sending = object.progress.sending().await;
     let unwanted = Unwanted::default();
@@ -97,11 +103,15 @@ async fn delete(ctx: &Context, object: &VersionClient, location: &ObjectLocation
 
 /// A 404 on HEAD has no body, so it may come from a proxy instead of S3. Confirms it with a DELETE, whose success `Storage`
 /// accepts from S3 only. If S3 denies the DELETE, or allows none at all, the 404 is trusted.
-async fn confirm(ctx: &Context, object: &VersionClient, location: &ObjectLocation) -> Result<(), Ended> {
+async fn confirm(
+    ctx: &Context,
+    object: &VersionClient,
+    location: &ObjectLocation,
+) -> Result<(), AttemptError> {
     match delete(ctx, object, location).await {
         // S3 itself has answered, in its own form.
-        Err(Ended::Failed(not))
-            if matches!(not.failure.reason, Reason::StorageAccessDenied | Reason::StorageRefused) =>
+        Err(AttemptError::Failed(failed))
+            if matches!(failed.failure.reason, Reason::StorageAccessDenied | Reason::StorageRefused) =>
         {
             Ok(())
         }
@@ -109,7 +119,7 @@ async fn confirm(ctx: &Context, object: &VersionClient, location: &ObjectLocatio
     }
 }
 
-fn recorded(version: &VersionState, location: &ObjectLocation) -> bool {
+fn is_recorded(version: &VersionState, location: &ObjectLocation) -> bool {
     let status = &version.status;
     status.objects().chain(&status.storage).any(|recorded| recorded.location() == *location)
 }
@@ -133,12 +143,12 @@ pub(crate) fn all_locations(version: &VersionState) -> Vec<ObjectLocation> {
 /// object can be looked for.
 fn never_stored(version: &VersionState, standing: Option<&str>, answered: bool) -> bool {
     let attempted = standing.is_some_and(|reason| !Reason::is_progress(reason));
-    attempted && !version.records_object() && !is_restored(version).unwrap_or(!answered)
+    attempted && !version.records_object() && !has_older_file_name(version).unwrap_or(!answered)
 }
 
 /// Whether `spec.fileName` was made well before this object was: names that the operator makes carry their time. `None` for
 /// names without a time.
-fn is_restored(version: &VersionState) -> Option<bool> {
+fn has_older_file_name(version: &VersionState) -> Option<bool> {
     let file_name = version.file_name.as_deref()?;
     let made = Uuid::parse_str(file_name.split('.').next()?).ok()?.get_timestamp()?;
     let made = Timestamp::from_second(i64::try_from(made.to_unix().0).ok()?).ok()?;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::api::state::VersionState;
 use crate::api::target::Requests;
 use crate::controller::failure::{
-    HOURLY, LONGEST, Reason, SHORTEST, TAG_MAY_APPEAR, next_attempt, stalled_pause,
+    HOURLY, LONGEST_DELAY, Reason, SHORTEST_DELAY, TAG_MAY_APPEAR, next_attempt, stalled_pause,
 };
 use crate::domain::hash_of;
 use crate::domain::time::time_between;
@@ -19,7 +19,7 @@ pub(crate) fn after_restart(version: &VersionState, leading_since: Timestamp) ->
     if let Some(until) = rate_limited(version).filter(|until| *until > leading_since) {
         // Shortly after, spread over some seconds.
         let from = until.checked_add(Duration::from_secs(1)).unwrap_or(until);
-        return Some(phase(version, SHORTEST, from));
+        return Some(phase(version, SHORTEST_DELAY, from));
     }
     let reason = version.status.reason();
     if Reason::is_progress(reason) || !Reason::costs_requests(reason) {
@@ -48,12 +48,12 @@ fn usual_pause(version: &VersionState, now: Timestamp) -> Duration {
         (true, Some(reason)) => stalled_pause(reason, failing_for),
         (false, Some(Reason::TagNotFound)) if failing_for >= TAG_MAY_APPEAR => HOURLY,
         // With back-off, each pause is about as long as the failure has lasted.
-        (false, _) => failing_for.clamp(SHORTEST, LONGEST),
+        (false, _) => failing_for.clamp(SHORTEST_DELAY, LONGEST_DELAY),
     }
 }
 
 /// Whether a user or the Module requests an attempt now.
-pub(super) fn is_asked(version: &VersionState) -> bool {
+pub(super) fn has_new_request(version: &VersionState) -> bool {
     let requests = Requests::of(version);
     version.force_sync || requests.requested_at.is_some() || requests.module_request.is_some()
 }

@@ -3,7 +3,7 @@
 use super::api_failure::api_failure;
 use super::client::{VersionClient, reference};
 use super::decide::Lane;
-use super::retry::Attempt;
+use super::memory::Attempt;
 use crate::api::VersionStatus;
 use crate::api::state::VersionState;
 use crate::api::target::{Target, force_is_handled, left_behind};
@@ -172,7 +172,7 @@ fn report_unreset(client: &VersionClient, events: &Events, error: &kube::Error) 
 }
 
 fn has_left_behind(version: &VersionState) -> bool {
-    let target = Target::of(version).ok().filter(|target| target.is_stored(version));
+    let target = Target::of(version).ok().filter(|target| target.is_satisfied_by(version));
     target.is_some_and(|target| !left_behind(version, &target.location).is_empty())
 }
 
@@ -184,7 +184,7 @@ mod tests {
 
     use super::*;
     use crate::controller::failure::Reason;
-    use crate::version::retry::ChangeKey;
+    use crate::version::memory::ChangeKey;
 
     fn failed(reason: Reason, pause: Duration, download: Option<[u8; 32]>) -> End {
         let (at, now) = (Instant::now(), Timestamp::UNIX_EPOCH);

@@ -2,7 +2,7 @@
 
 use super::content::{Content, other_bytes};
 use super::context::{Context, classified};
-use super::outcome::{NotPublished, Published};
+use super::outcome::{AttemptFailure, Published};
 use crate::api::state::VersionState;
 use crate::api::target::Target;
 use crate::api::version::Source;
@@ -22,7 +22,7 @@ pub(super) async fn look(
     ctx: &Context,
     version: &VersionState,
     location: &ObjectLocation,
-) -> Result<Existing, NotPublished> {
+) -> Result<Existing, AttemptFailure> {
     match find(ctx, version, location).await? {
         None => Ok(Existing::None),
         Some(found) if is_ours(version, location, &found) => Ok(Existing::Ours(Box::new(found))),
@@ -35,7 +35,7 @@ pub(super) async fn look(
             {
                 failure.message.push_str(WITHOUT_METADATA);
             }
-            Err(NotPublished { is_stored, ..failure.into() })
+            Err(AttemptFailure { is_stored, ..failure.into() })
         }
     }
 }
@@ -90,7 +90,7 @@ pub(super) fn not_ours(location: &ObjectLocation, found: &Found) -> Failure {
 /// Adopts an object of this version that the status does not record: the process ended between PUT and status, or the status is
 /// lost. An object that does not answer a requested sync is adopted only by a Version without a checksum: the sync that follows
 /// compares with it.
-pub(super) fn take_over(version: &VersionState, target: &Target, found: &Found) -> Option<Published> {
+pub(super) fn adopt(version: &VersionState, target: &Target, found: &Found) -> Option<Published> {
     let owner = found.ownership.as_ref()?;
     let repository = target.source_url();
     let content = Content::found(found);
@@ -99,7 +99,7 @@ pub(super) fn take_over(version: &VersionState, target: &Target, found: &Found) 
     let answers = answered || !target.requests.any();
     // An object that an earlier move left here may have the former content of the tag.
     let is_content_of_tag = || status.content_digest.as_deref().is_none_or(|now| now == owner.digest);
-    let is_news = answered || (!target.is_stored(version) && is_content_of_tag());
+    let is_news = answered || (!target.is_satisfied_by(version) && is_content_of_tag());
     let is_expected = |expected: &str| owner.digest == expected && !other_bytes(version, target, &content);
     let is_wanted = owner.version == target.release.to_string()
         && owner.is_from(&repository)
@@ -125,12 +125,12 @@ pub(super) fn take_over(version: &VersionState, target: &Target, found: &Found) 
 /// stays when the bytes are damaged, and can be copied. New content is never stored at a recorded location.
 fn damaged(version: &VersionState, target: &Target, found: &Found) -> bool {
     let status = &version.status;
-    status.checksum.is_some() && status.is_stored_as(&target.location) && !is_as_recorded(version, found)
+    status.checksum.is_some() && status.has_same_key(&target.location) && !matches_status(version, found)
 }
 
 /// Whether an object has the checksum and the size that the status records. Where S3 shows no SHA-256, it must also have our
 /// metadata: another client's object may have the same size.
-pub(super) fn is_as_recorded(version: &VersionState, found: &Found) -> bool {
+pub(super) fn matches_status(version: &VersionState, found: &Found) -> bool {
     let status = &version.status;
     let size = u64::try_from(status.archive_size_bytes.unwrap_or_default()).unwrap_or_default();
     let owner = found.ownership.as_ref();
@@ -145,16 +145,16 @@ fn answered(version: &VersionState, target: &Target, found: &Found, owner: &Owne
     let requests = &target.requests;
     requests.any()
         && !requests.pending
-        && !recorded(version, target, found)
+        && !is_recorded_object(version, target, found)
         && user_request(version, target).is_none_or(|token| owner.has_request(&token))
         && requests.module_request.as_ref().is_none_or(|token| owner.has_module_request(token))
 }
 
 /// Whether this is the object that the status records, not one that was stored there later. Both times are of S3's clock.
-fn recorded(version: &VersionState, target: &Target, found: &Found) -> bool {
+fn is_recorded_object(version: &VersionState, target: &Target, found: &Found) -> bool {
     let status = &version.status;
     let is_newer = found.stored_at.zip(status.last_sync_time).is_some_and(|(stored, since)| stored > since);
-    status.is_stored_as(&target.location) && status.checksum.is_some() && !is_newer
+    status.has_same_key(&target.location) && status.checksum.is_some() && !is_newer
 }
 
 /// The token of the user's requests that an object made now answers. It contains all of them (the annotation, this generation's
@@ -179,7 +179,7 @@ pub(super) fn is_stored_as_recorded(
     match existing {
         _ if !status.is_recorded_at(&target.location) => None,
         Existing::Ours(_) if status.checksum.is_none() => None,
-        Existing::Ours(found) if is_as_recorded(version, found) => Some(true),
+        Existing::Ours(found) if matches_status(version, found) => Some(true),
         _ => status.synced.then_some(false),
     }
 }

@@ -8,11 +8,11 @@ use super::client::{VersionClient, reference};
 use super::context::Context;
 use super::credentials::awaits_secret;
 use super::effect::{Effect, End, Event};
-use super::outcome::{Ended, NotPublished};
-use super::retry::{Attempt, ChangeKey};
+use super::memory::{Attempt, ChangeKey};
+use super::outcome::{AttemptError, AttemptFailure};
 use crate::api::state::VersionState;
-use crate::api::target::{Requests, is_stored};
-use crate::controller::failure::{Class, Failure, LONGEST, Reason};
+use crate::api::target::{Requests, satisfies_spec};
+use crate::controller::failure::{Class, Failure, LONGEST_DELAY, Reason};
 use crate::domain::text::NEXT_ATTEMPT;
 use crate::domain::time::time_between;
 
@@ -21,9 +21,9 @@ pub(super) fn failed(
     ctx: &Context,
     object: &VersionClient,
     requests: &Requests,
-    not: NotPublished,
+    failed: AttemptFailure,
 ) -> Effect {
-    let NotPublished { failure, is_stored, secret, download, fetched } = not;
+    let AttemptFailure { failure, is_stored, secret, download, fetched } = failed;
     let download = download.map(|sha256| *sha256);
     let version = object.version();
     let before = last_attempt(ctx, version);
@@ -33,7 +33,9 @@ pub(super) fn failed(
     let failure = failure.of_download(download, before.as_ref().and_then(|a| a.download), is_stalled_by_it);
     let mut attempt = new_attempt(before, Some(version), &failure);
     if failure.class == Class::RetryTag {
-        attempt = spread(attempt, |from| ctx.retries.missing_tags(ChangeKey::of(version).repository, from));
+        attempt = delay_missing_tag(attempt, |from| {
+            ctx.memories.missing_tags(ChangeKey::of(version).repository, from)
+        });
     }
     attempt.download = download.or(attempt.download);
     let now = Timestamp::now();
@@ -57,8 +59,8 @@ pub(super) fn failed(
 }
 
 /// Ends a reconcile whose outcome is not written to the status. A failure with a new reason is logged and sent as an Event.
-pub(super) fn unwritten(ctx: &Context, version: &VersionState, ended: Ended) -> End {
-    let Ended::Failed(NotPublished { failure, fetched, .. }) = ended else { return End::Outdated };
+pub(super) fn unwritten(ctx: &Context, version: &VersionState, ended: AttemptError) -> End {
+    let AttemptError::Failed(AttemptFailure { failure, fetched, .. }) = ended else { return End::Outdated };
     let before = last_attempt(ctx, version);
     let last = before.as_ref().map(|attempt| (attempt.reason, attempt.failures));
     let failure = after_fetch(failure, fetched, last);
@@ -72,7 +74,7 @@ pub(super) fn unwritten(ctx: &Context, version: &VersionState, ended: Ended) -> 
 /// The last attempt, if it was for the same version from the same repository, and for the same store.
 fn last_attempt(ctx: &Context, version: &VersionState) -> Option<Attempt> {
     let subject = ChangeKey::of(version).subject;
-    let attempt = ctx.retries.with(version.uid(), |retry| retry.attempt.clone());
+    let attempt = ctx.memories.with(version.uid(), |memory| memory.attempt.clone());
     attempt.filter(|attempt| attempt.key.subject == subject)
 }
 
@@ -94,12 +96,12 @@ const FEW: usize = 50;
 /// The attempt for a missing tag, with a longer pause if many others are missing: each attempt uses a quota of GitHub that other
 /// repositories share. `missing`: how many have been missing since a time or later. Those that were missing long before do not
 /// delay a tag that is about to be pushed.
-fn spread(attempt: Attempt, missing: impl FnOnce(Timestamp) -> usize) -> Attempt {
-    let missing = missing(attempt.since.checked_sub(LONGEST).unwrap_or(attempt.since));
+fn delay_missing_tag(attempt: Attempt, missing: impl FnOnce(Timestamp) -> usize) -> Attempt {
+    let missing = missing(attempt.since.checked_sub(LONGEST_DELAY).unwrap_or(attempt.since));
     if missing <= FEW {
         return attempt;
     }
-    let pause = LONGEST.mul_f64(0.9 + 0.1 * rand::random::<f64>());
+    let pause = LONGEST_DELAY.mul_f64(0.9 + 0.1 * rand::random::<f64>());
     let more = pause.saturating_sub(attempt.ends - attempt.at);
     let due = attempt.due.checked_add(more).unwrap_or(attempt.due);
     Attempt { ends: attempt.ends + more, due, ..attempt }
@@ -126,7 +128,7 @@ pub(super) fn new_attempt(
     let (at, due) = (Instant::now(), now.checked_add(delay).unwrap_or(Timestamp::MAX));
     let ends = at.checked_add(delay).unwrap_or(at);
     tracing::debug!(%reason, %due, cause = failure.message, "attempt failed");
-    let elsewhere = version.is_some_and(|version| !is_stored(version));
+    let elsewhere = version.is_some_and(|version| !satisfies_spec(version));
     Attempt {
         failures,
         reason,
@@ -167,8 +169,8 @@ mod tests {
         let failure = Failure::new(Reason::TagNotFound, "no tag");
         for (missing, seconds) in [(0, 5), (50, 5), (51, 600), (5_000, 600)] {
             let before = new_attempt(None, None, &failure);
-            let attempt = spread(before.clone(), |from| {
-                assert_eq!(time_between(from, before.since), LONGEST);
+            let attempt = delay_missing_tag(before.clone(), |from| {
+                assert_eq!(time_between(from, before.since), LONGEST_DELAY);
                 missing
             });
             let pause = (attempt.ends - attempt.at).as_secs_f64();
@@ -185,7 +187,7 @@ mod tests {
             ..new_attempt(None, None, &failure)
         };
         let old = new_attempt(Some(old), None, &failure);
-        let beside = spread(old.clone(), |_| 100);
+        let beside = delay_missing_tag(old.clone(), |_| 100);
         assert_eq!((beside.ends, beside.due), (old.ends, old.due));
     }
 

@@ -6,9 +6,9 @@ use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
 
 use super::context::Context;
 use super::credentials::credential;
-use super::held_back::recalled;
-use super::outcome::NotPublished;
-use super::scheduler::{FetchPermit, LEAST_BYTES, PATIENCE};
+use super::outcome::AttemptFailure;
+use super::publish_delay::recalled;
+use super::scheduler::{FetchPermit, LEAST_BYTES, LOW_SPEED_TIME};
 use crate::api::state::VersionState;
 use crate::api::target::Target;
 use crate::archive::{self, ArchiveError, Normalised};
@@ -23,11 +23,11 @@ pub(super) async fn fetch(
     version: &VersionState,
     target: &Target,
     permit: &FetchPermit,
-) -> Result<(Fetched, NamedTempFile), NotPublished> {
+) -> Result<(Fetched, NamedTempFile), AttemptFailure> {
     let (credential, secret) = credential(ctx, version, target).await?;
     let resource_version = secret.as_ref().and_then(|(_, resource_version)| resource_version.as_deref());
     if let Some(known) = known_failure(ctx, version, target, &credential, resource_version) {
-        return Err(NotPublished { secret, ..Failure::from(known).into() });
+        return Err(AttemptFailure { secret, ..Failure::from(known).into() });
     }
     let spool_failed = |error: std::io::Error| {
         let folder = ctx.spool_dir.display();
@@ -59,7 +59,7 @@ pub(super) async fn fetch(
             if is_outage(&error) {
                 permit.repository_failed();
             }
-            Err(NotPublished { secret, ..Failure::from(error).into() })
+            Err(AttemptFailure { secret, ..Failure::from(error).into() })
         }
     }
 }
@@ -74,7 +74,8 @@ fn known_failure(
     secret: Option<&str>,
 ) -> Option<FetchError> {
     recalled(ctx, version, target, credential, secret).or_else(|| {
-        let last = ctx.retries.with(version.uid(), |retry| retry.attempt.as_ref().map(|attempt| attempt.at));
+        let last =
+            ctx.memories.with(version.uid(), |memory| memory.attempt.as_ref().map(|attempt| attempt.at));
         ctx.github.refused(&target.repository, credential, last)
     })
 }
@@ -83,7 +84,7 @@ fn known_failure(
 fn too_slow(repository: &Repository) -> FetchError {
     let what = format!(
         "fetching from {repository} returned less than {LEAST_BYTES} bytes in {} s, while other repositories waited",
-        PATIENCE.as_secs()
+        LOW_SPEED_TIME.as_secs()
     );
     FetchError::Network { what }
 }
@@ -111,7 +112,7 @@ pub(super) async fn normalise(
     raw: NamedTempFile,
     format: ArchiveFormat,
     permit: FetchPermit,
-) -> Result<(Normalised, FetchPermit), NotPublished> {
+) -> Result<(Normalised, FetchPermit), AttemptFailure> {
     let (limits, folder) = (ctx.limits, ctx.spool_dir.clone());
     let work = tokio::task::spawn_blocking(move || {
         let made = archive::normalise(raw.path(), format, &limits, &folder).map_err(|error| {
@@ -121,7 +122,7 @@ pub(super) async fn normalise(
                 permit.repository_failed();
             }
             let download = if corrupt { archive::fingerprint(raw.path()).map(Box::new) } else { None };
-            NotPublished { download, ..Failure::from(error).into() }
+            AttemptFailure { download, ..Failure::from(error).into() }
         });
         made.map(|made| (made, permit))
     });

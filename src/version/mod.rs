@@ -19,13 +19,13 @@ pub(crate) mod effect;
 pub(crate) mod existing;
 pub(crate) mod failed;
 pub(crate) mod fetch;
-pub(crate) mod held_back;
+pub(crate) mod memory;
 pub(crate) mod outcome;
 pub(crate) mod progress;
 pub(crate) mod publish;
+pub(crate) mod publish_delay;
 pub(crate) mod rate_limits;
 pub(crate) mod report;
-pub(crate) mod retry;
 pub(crate) mod scheduler;
 pub(crate) mod secret_polls;
 pub(crate) mod secret_trials;
@@ -45,16 +45,16 @@ use self::actions::Permit;
 use self::basis::is_superseded;
 pub use self::context::Context;
 use self::credentials::{awaited_secret, return_trial, secret_may_work};
-use self::decide::{Action, Lane, decide};
+use self::decide::{Lane, NextAction, decide};
 use self::due::phase;
 use self::effect::End;
-use self::held_back::{held_back, limited};
+use self::memory::{Attempt, ChangeKey, Interruptions};
 use self::progress::Progress;
-use self::retry::{Attempt, ChangeKey, Restarts};
+use self::publish_delay::{limited, publish_delay};
 use crate::api::state::VersionState;
 use crate::controller::failure::SECRET_POLL_INTERVAL;
 use crate::controller::runner::Latest;
-use crate::controller::work_queue::Action as Requeue;
+use crate::controller::work_queue::Action;
 use crate::domain::hash_of;
 use crate::domain::time::time_between;
 use crate::observe::metrics::Queue;
@@ -72,7 +72,7 @@ pub async fn reconcile(
     version: Arc<VersionState>,
     latest: Latest<VersionState>,
     ctx: Arc<Context>,
-) -> Requeue {
+) -> Action {
     let progress = Arc::new(Progress::default());
     tokio::select! {
         biased;
@@ -101,31 +101,26 @@ async fn superseded(
 }
 
 /// Cleans up after work that was dropped. The API server may still have executed its last request.
-fn abandon(
-    ctx: &Context,
-    version: &VersionState,
-    now: Option<&VersionState>,
-    progress: &Progress,
-) -> Requeue {
+fn abandon(ctx: &Context, version: &VersionState, now: Option<&VersionState>, progress: &Progress) -> Action {
     tracing::debug!("the Version has changed: reconciling again");
     return_trial(ctx, version);
     if now.is_some_and(|now| now.uid() == version.uid()) {
         let left = version.metadata.resource_version.clone().zip(Some(Instant::now()));
-        ctx.retries.with(version.uid(), |retry| {
+        ctx.memories.with(version.uid(), |memory| {
             if progress.has_permit.is_set() {
-                retry.restarts.count(Instant::now());
+                memory.interruptions.count(Instant::now());
             }
-            retry.left = retry.left.take().or(left);
+            memory.last_written = memory.last_written.take().or(left);
         });
     } else {
-        ctx.retries.forget(version.uid());
+        ctx.memories.forget(version.uid());
     }
     // The event that ended the work starts the next reconcile.
-    Requeue::await_change()
+    Action::await_change()
 }
 
 /// Waits for a permit, and works with it.
-async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progress>) -> Requeue {
+async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progress>) -> Action {
     // Thousands of Versions wait below: each keeps the cached object and this in memory, nothing else.
     let (mut lane, store, attempt) = match next_lane(ctx, version, progress).await {
         Ok(next) => next,
@@ -134,9 +129,9 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progres
     loop {
         if lane == Lane::Publish {
             progress.publishes.set();
-            if let Some(pause) = held_back(ctx, version) {
+            if let Some(pause) = publish_delay(ctx, version) {
                 return_trial(ctx, version);
-                return Requeue::requeue(pause);
+                return Action::requeue(pause);
             }
         }
         let permit = permit(ctx, version, lane, store).await;
@@ -145,7 +140,7 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progres
             let limit = limited(ctx, version, attempt.as_deref());
             if let Some(pause) = limit.filter(|_| !progress.tries_now.is_set()) {
                 // Its Secret is polled from then on.
-                return Requeue::requeue(pause.min(SECRET_POLL_INTERVAL));
+                return Action::requeue(pause.min(SECRET_POLL_INTERVAL));
             }
             progress.has_permit.set();
         }
@@ -202,13 +197,13 @@ async fn next_lane(
     ctx: &Context,
     version: &VersionState,
     progress: &Progress,
-) -> Result<(Lane, u64, Option<Box<Attempt>>), Requeue> {
+) -> Result<(Lane, u64, Option<Box<Attempt>>), Action> {
     let now = Timestamp::now();
-    let retry = ctx.retries.with(version.uid(), |retry| retry.clone());
-    if retry.is_ahead_of(version.metadata.resource_version.as_deref(), Instant::now()) {
-        return Err(Requeue::requeue(CACHE_LAG_REQUEUE));
+    let memory = ctx.memories.with(version.uid(), |memory| memory.clone());
+    if memory.is_ahead_of(version.metadata.resource_version.as_deref(), Instant::now()) {
+        return Err(Action::requeue(CACHE_LAG_REQUEUE));
     }
-    let mut attempt = retry.attempt_at(now).map(Box::new);
+    let mut attempt = memory.attempt_at(now).map(Box::new);
     // While its account's next limit lasts, the Version waits as if it had met that itself: its Secret is polled and its object
     // verified.
     let limited = limited(ctx, version, attempt.as_deref()).and_then(|left| now.checked_add(left).ok());
@@ -217,19 +212,19 @@ async fn next_lane(
     }
     let mut action = decide(version, &ctx.facts(version, attempt.as_deref(), None, progress));
     if let Some(until) = limited
-        && matches!(action, Action::Publish(_))
+        && matches!(action, NextAction::Publish(_))
     {
-        action = Action::Wait(until);
+        action = NextAction::Wait(until);
     }
     // Also if a verification is due meanwhile: with a short interval, one always is.
-    if matches!(action, Action::Wait(_) | Action::Verify(_) | Action::VerifyRecorded)
+    if matches!(action, NextAction::Wait(_) | NextAction::Verify(_) | NextAction::VerifyRecorded)
         && let Some(secret) = awaited_secret(version, attempt.as_deref())
     {
         // Boxed: it may read a Secret.
         if Box::pin(secret_may_work(ctx, version, attempt.as_deref(), secret)).await {
             progress.tries_now.set();
             action = decide(version, &ctx.facts(version, attempt.as_deref(), None, progress));
-        } else if let Action::Wait(due) = action {
+        } else if let NextAction::Wait(due) = action {
             return Err(requeue_at(next_poll(due, now), now));
         }
     }
@@ -238,16 +233,16 @@ async fn next_lane(
 }
 
 /// When to reconcile again after a decision that needs no permit.
-fn rest(action: &Action, now: Timestamp) -> Requeue {
+fn rest(action: &NextAction, now: Timestamp) -> Action {
     match action {
-        Action::Rest(Some(at)) | Action::Wait(at) => requeue_at(*at, now),
-        Action::AwaitModule => Requeue::requeue(MODULE_REQUEUE),
-        _ => Requeue::await_change(),
+        NextAction::Rest(Some(at)) | NextAction::Wait(at) => requeue_at(*at, now),
+        NextAction::AwaitModule => Action::requeue(MODULE_REQUEUE),
+        _ => Action::await_change(),
     }
 }
 
 /// Remembers how the reconcile ended. Returns when to reconcile again.
-fn finish(ctx: &Context, version: &VersionState, key: ChangeKey, end: End, since: Instant) -> Requeue {
+fn finish(ctx: &Context, version: &VersionState, key: ChangeKey, end: End, since: Instant) -> Action {
     let (now, uid) = (Timestamp::now(), version.uid());
     let label = match &end {
         End::Settled => "settled",
@@ -257,21 +252,25 @@ fn finish(ctx: &Context, version: &VersionState, key: ChangeKey, end: End, since
     };
     ctx.metrics.reconciled("version", label, since);
     let is_outdated = matches!(end, End::Outdated);
-    ctx.retries.with(uid, |retry| {
-        if is_outdated { retry.restarts.count(Instant::now()) } else { retry.restarts = Restarts::default() }
+    ctx.memories.with(uid, |memory| {
+        if is_outdated {
+            memory.interruptions.count(Instant::now());
+        } else {
+            memory.interruptions = Interruptions::default();
+        }
     });
     match end {
         End::Gone => {
-            ctx.retries.forget(uid);
-            Requeue::await_change()
+            ctx.memories.forget(uid);
+            Action::await_change()
         }
-        End::Later | End::Needs(_) | End::Outdated => Requeue::requeue(CONFLICT_REQUEUE),
-        End::AwaitModule => Requeue::requeue(MODULE_REQUEUE),
+        End::Later | End::Needs(_) | End::Outdated => Action::requeue(CONFLICT_REQUEUE),
+        End::AwaitModule => Action::requeue(MODULE_REQUEUE),
         End::Settled => {
-            ctx.retries.with(uid, |retry| retry.attempt = None);
+            ctx.memories.with(uid, |memory| memory.attempt = None);
             // The watch returns the writes of this reconcile, which queue it again.
             let due = ctx.verify_interval.map(|interval| phase(version, interval, now));
-            due.map_or_else(Requeue::await_change, |due| requeue_at(due, now))
+            due.map_or_else(Action::await_change, |due| requeue_at(due, now))
         }
         End::Failed(failed) => {
             ctx.metrics.failed("version", failed.reason.as_str());
@@ -279,14 +278,14 @@ fn finish(ctx: &Context, version: &VersionState, key: ChangeKey, end: End, since
             let next = if attempt.secret.is_some() { next_poll(attempt.due, now) } else { attempt.due };
             // The object is verified meanwhile.
             let next = ctx.verify_interval.map_or(next, |interval| next.min(phase(version, interval, now)));
-            ctx.retries.with(uid, |retry| retry.attempt = Some(attempt));
+            ctx.memories.with(uid, |memory| memory.attempt = Some(attempt));
             requeue_at(next, now)
         }
     }
 }
 
-fn requeue_at(at: Timestamp, now: Timestamp) -> Requeue {
-    Requeue::requeue(time_between(now, at).max(Duration::from_millis(10)))
+fn requeue_at(at: Timestamp, now: Timestamp) -> Action {
+    Action::requeue(time_between(now, at).max(Duration::from_millis(10)))
 }
 
 /// When the Secret of a Version that waits until `due` is polled, or `due` if that is earlier.

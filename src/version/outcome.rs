@@ -12,8 +12,8 @@ use crate::domain::{Mutex, ObjectLocation};
 /// The name of a Secret and its resourceVersion; `None` if it does not exist.
 pub(crate) type SecretVersion = (String, Option<String>);
 
-/// The failure of an attempt to publish.
-pub(crate) struct NotPublished {
+/// The failure of an attempt, and what else is known of it.
+pub(crate) struct AttemptFailure {
     pub failure: Failure,
     /// Whether the object is stored as recorded, if that is known: otherwise it is missing, damaged, or another client's.
     pub is_stored: Option<bool>,
@@ -25,36 +25,36 @@ pub(crate) struct NotPublished {
     pub fetched: bool,
 }
 
-impl From<Failure> for NotPublished {
+impl From<Failure> for AttemptFailure {
     fn from(failure: Failure) -> Self {
         Self { failure, is_stored: None, secret: None, download: None, fetched: false }
     }
 }
 
 /// Why an attempt published nothing.
-pub(crate) enum Ended {
+pub(crate) enum AttemptError {
     /// The Version has changed: nothing more is sent, and it is read again.
     Outdated,
-    Failed(NotPublished),
+    Failed(AttemptFailure),
 }
 
-impl Ended {
+impl AttemptError {
     /// The same, with what else is known of a failure.
-    pub(super) fn with(mut self, add: impl FnOnce(&mut NotPublished)) -> Self {
-        if let Self::Failed(not) = &mut self {
-            add(not);
+    pub(super) fn with(mut self, add: impl FnOnce(&mut AttemptFailure)) -> Self {
+        if let Self::Failed(failed) = &mut self {
+            add(failed);
         }
         self
     }
 }
 
-impl<T: Into<NotPublished>> From<T> for Ended {
+impl<T: Into<AttemptFailure>> From<T> for AttemptError {
     fn from(failure: T) -> Self {
         Self::Failed(failure.into())
     }
 }
 
-impl From<kube::Error> for Ended {
+impl From<kube::Error> for AttemptError {
     fn from(error: kube::Error) -> Self {
         if client::is_outdated(&error) { Self::Outdated } else { Self::Failed(api_failure(&error).into()) }
     }
@@ -62,14 +62,14 @@ impl From<kube::Error> for Ended {
 
 /// Why a PUT or DELETE is not repeated: what the check before the repetition has found.
 #[derive(Default)]
-pub(super) struct Unwanted(Mutex<Option<Ended>>);
+pub(super) struct Unwanted(Mutex<Option<AttemptError>>);
 
 impl Unwanted {
     /// Whether the request is still wanted, by a read of its Version.
     pub(super) async fn check(&self, still: impl Future<Output = Result<bool, kube::Error>>) -> bool {
         let end = match still.await {
             Ok(true) => return true,
-            Ok(false) => Ended::Outdated,
+            Ok(false) => AttemptError::Outdated,
             Err(error) => error.into(),
         };
         *self.0.lock() = Some(end);
@@ -77,7 +77,7 @@ impl Unwanted {
     }
 
     /// How the request ended: as the check has found, or with its own failure.
-    pub(super) fn or(&self, failure: Failure) -> Ended {
+    pub(super) fn or(&self, failure: Failure) -> AttemptError {
         self.0.lock().take().unwrap_or_else(|| failure.into())
     }
 }
@@ -97,7 +97,7 @@ pub(crate) struct Published {
 }
 
 /// The result of an attempt that succeeded.
-pub(crate) struct Outcome {
+pub(crate) struct PublishOutcome {
     pub published: Published,
     /// The text of an Event, if the content of a version that is not immutable was replaced.
     pub replaced: Option<String>,
@@ -121,8 +121,8 @@ mod tests {
             let (unwanted, is_wanted) = (Unwanted::default(), matches!(still, Ok(true)));
             assert_eq!(unwanted.check(std::future::ready(still)).await, is_wanted);
             let reason = match unwanted.or(Failure::retry(Reason::StorageUnavailable, "no answer")) {
-                Ended::Failed(not) => Some(not.failure.reason),
-                Ended::Outdated => None,
+                AttemptError::Failed(failed) => Some(failed.failure.reason),
+                AttemptError::Outdated => None,
             };
             assert_eq!(reason, expected);
         }

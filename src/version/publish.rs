@@ -11,9 +11,9 @@ use super::client::VersionClient;
 use super::compare::{compare, file_name_before, replaced};
 use super::content::{Content, other_bytes};
 use super::context::{Context, classified};
-use super::existing::{Existing, is_stored_as_recorded, look, take_over};
+use super::existing::{Existing, adopt, is_stored_as_recorded, look};
 use super::fetch::{fetch, normalise};
-use super::outcome::{Ended, Outcome};
+use super::outcome::{AttemptError, PublishOutcome};
 use super::report;
 use super::scheduler::{FetchPermit, StagingPermit};
 use super::store::{Store, record};
@@ -29,7 +29,7 @@ pub(crate) async fn publish(
     object: &mut VersionClient,
     target: &Target,
     staging: &StagingPermit,
-) -> Result<Outcome, Ended> {
+) -> Result<PublishOutcome, AttemptError> {
     // Nothing is sent to a host that flags do not allow. `look` checks each location.
     if !ctx.github.host_allowed(&target.repository) {
         let host = target.repository.host();
@@ -39,7 +39,7 @@ pub(crate) async fn publish(
     let is_stored = is_stored_as_recorded(object.version(), target, &existing);
     let mut publish = Publish { ctx, object, target, existing, lost: is_stored == Some(false) };
     let result = publish.prepare_and_store(staging).await;
-    result.map_err(|ended| ended.with(|not| not.is_stored = not.is_stored.or(is_stored)))
+    result.map_err(|ended| ended.with(|failed| failed.is_stored = failed.is_stored.or(is_stored)))
 }
 
 /// A publish, after the HEAD of its location.
@@ -53,15 +53,15 @@ struct Publish<'a> {
 }
 
 impl Publish<'_> {
-    async fn prepare_and_store(&mut self, staging: &StagingPermit) -> Result<Outcome, Ended> {
+    async fn prepare_and_store(&mut self, staging: &StagingPermit) -> Result<PublishOutcome, AttemptError> {
         let Self { ctx, target, .. } = *self;
         if let Existing::Ours(found) = &self.existing
-            && let Some(published) = take_over(self.object.version(), target, found)
+            && let Some(published) = adopt(self.object.version(), target, found)
         {
             ctx.storage.verified(&target.location, &encryption(target));
             let bytes_changed = self.bytes_changed(&published.content).await;
             let replaced = replaced(self.object.version(), &published.content.digest, bytes_changed);
-            return Ok(Outcome { published, replaced });
+            return Ok(PublishOutcome { published, replaced });
         }
         self.bucket_is_back().await?;
         record(self.object, &target.location).await?;
@@ -74,7 +74,7 @@ impl Publish<'_> {
             report::moved(ctx, self.object.version(), &target.source_url(), to);
         }
         let result = self.store_fetched(&fetched.tag, raw, permit).await;
-        result.map_err(|ended| ended.with(|not| not.fetched = true))
+        result.map_err(|ended| ended.with(|failed| failed.fetched = true))
     }
 
     /// Normalises, compares and stores what was fetched.
@@ -83,7 +83,7 @@ impl Publish<'_> {
         tag: &str,
         raw: NamedTempFile,
         permit: FetchPermit,
-    ) -> Result<Outcome, Ended> {
+    ) -> Result<PublishOutcome, AttemptError> {
         let Self { ctx, target, lost, .. } = *self;
         let (made, _permit) = normalise(ctx, raw, target.format(), permit).await?;
         let content = Content {
@@ -109,7 +109,7 @@ impl Publish<'_> {
         let object = &mut *self.object;
         let mut store = Store { ctx, object, target, made: &made, content: &content, source: &source };
         let published = store.store(&self.existing).await?;
-        Ok(Outcome { published, replaced })
+        Ok(PublishOutcome { published, replaced })
     }
 
     /// Checks the bucket first if the last attempt did not find it, which saves useless downloads.

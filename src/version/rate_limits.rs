@@ -17,14 +17,14 @@ use crate::domain::{Mutex, hash_of};
 use crate::github::FetchError;
 
 /// The account that a fetch counts for, as a hash of the host and, if there is one, the Secret.
-pub(crate) type Account = u64;
+pub(crate) type AccountKey = u64;
 
 /// The limits, by account.
 #[derive(Debug, Default)]
 pub struct RateLimits {
     /// The end of each limit that an attempt of this process has met.
-    met: Mutex<HashMap<Account, Met>>,
-    recalled: Mutex<HashMap<Account, Recalled>>,
+    met: Mutex<HashMap<AccountKey, Met>>,
+    recalled: Mutex<HashMap<AccountKey, Recalled>>,
 }
 
 /// A limit that an attempt of this process has met.
@@ -45,7 +45,7 @@ struct Recalled {
 }
 
 /// The account that a Version's fetch counts for.
-pub(crate) fn account(version: &VersionState, target: &Target) -> Account {
+pub(crate) fn account(version: &VersionState, target: &Target) -> AccountKey {
     let secret = target.config.secret().map(|name| (version.namespace(), name));
     hash_of((target.repository.host(), secret))
 }
@@ -53,7 +53,7 @@ pub(crate) fn account(version: &VersionState, target: &Target) -> Account {
 impl RateLimits {
     /// Records a limit that an attempt has met, and that lasts so long. `secret`: the resourceVersion of the account's Secret. A
     /// newer one may contain another credential, which the limit of the former one does not concern.
-    pub fn met(&self, account: Account, secret: Option<&str>, left: Duration, now: Instant) {
+    pub fn met(&self, account: AccountKey, secret: Option<&str>, left: Duration, now: Instant) {
         let Some(until) = now.checked_add(left) else { return };
         let mut all = self.met.lock();
         all.retain(|_, met| met.until > now);
@@ -67,7 +67,7 @@ impl RateLimits {
     }
 
     /// How long the account's limit still lasts, if it has one.
-    pub fn left(&self, account: Account, now: Instant) -> Option<Duration> {
+    pub fn left(&self, account: AccountKey, now: Instant) -> Option<Duration> {
         let all = self.met.lock();
         let met = all.get(&account)?;
         Some(met.until.saturating_duration_since(now)).filter(|left| !left.is_zero())
@@ -98,7 +98,7 @@ impl RateLimits {
 
     /// The limit of the account that a status named, while it lasts. `secret`: the resourceVersion of the account's Secret,
     /// because one that was written after the status may contain another credential.
-    pub fn recalled(&self, account: Account, secret: Option<&str>, now: Timestamp) -> Option<FetchError> {
+    pub fn recalled(&self, account: AccountKey, secret: Option<&str>, now: Timestamp) -> Option<FetchError> {
         let mut all = self.recalled.lock();
         all.retain(|_, known| known.until > now);
         let known = all.get(&account)?;

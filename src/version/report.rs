@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::client::VersionClient;
 use super::context::Context;
 use super::effect::{Effect, Event};
-use super::outcome::Outcome;
+use super::outcome::PublishOutcome;
 use crate::api::VersionStatus;
 use crate::api::state::VersionState;
 use crate::api::target::Target;
@@ -15,7 +15,7 @@ pub(super) fn published(
     client: &VersionClient,
     before: &VersionState,
     target: &Target,
-    outcome: &Outcome,
+    outcome: &PublishOutcome,
 ) -> Effect {
     let status = client.current.published(&outcome.published, &target.requests, Timestamp::now());
     let note = stored_note(outcome, &status);
@@ -31,7 +31,7 @@ pub(super) fn published(
     effect
 }
 
-fn stored_note(outcome: &Outcome, status: &VersionStatus) -> String {
+fn stored_note(outcome: &PublishOutcome, status: &VersionStatus) -> String {
     let how = if outcome.published.stored_now { "Stored" } else { "Found" };
     let source = status.source.as_ref();
     format!(

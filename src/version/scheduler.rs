@@ -24,7 +24,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use self::repository::{Repository, RepositoryHealth};
 use self::silent_hosts::{SilentHosts, Turn};
 use self::transfer::Transfer;
-pub(super) use self::transfer::{LEAST_BYTES, PATIENCE};
+pub(super) use self::transfer::{LEAST_BYTES, LOW_SPEED_TIME};
 use crate::controller::bulkhead::{Bulkhead, BulkheadPermit};
 use crate::domain::{Mutex, hash_of};
 

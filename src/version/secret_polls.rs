@@ -10,25 +10,25 @@ use crate::domain::Mutex;
 const FRESH: Duration = Duration::from_secs(30);
 
 /// The resourceVersion of a Secret (`Some(None)`: it does not exist); `None` if it could not be read.
-pub(crate) type Outcome = Option<Option<String>>;
+pub(crate) type SecretRead = Option<Option<String>>;
 
 /// A read and its time.
-type Look = Arc<tokio::sync::Mutex<Option<(Instant, Outcome)>>>;
+type LastRead = Arc<tokio::sync::Mutex<Option<(Instant, SecretRead)>>>;
 
 /// The last read of each Secret that stalls Versions, by namespace and name, shared by all Versions that it stalls. At most
 /// one request per Secret is in flight, and a denial is reused like any other answer: thousands of Versions may wait for one
 /// Secret.
 #[derive(Debug, Default)]
-pub struct SecretPolls(Mutex<HashMap<(String, String), Look>>);
+pub struct SecretPolls(Mutex<HashMap<(String, String), LastRead>>);
 
 impl SecretPolls {
     /// The result of the last read if it is fresh, else that of `request`.
-    pub async fn outcome(
+    pub async fn read(
         &self,
         namespace: &str,
         name: &str,
-        request: impl Future<Output = Outcome>,
-    ) -> Outcome {
+        request: impl Future<Output = SecretRead>,
+    ) -> SecretRead {
         let look = self.of(namespace, name);
         let mut last = look.lock().await;
         if let Some((at, outcome)) = &*last
@@ -52,7 +52,7 @@ impl SecretPolls {
         }
     }
 
-    fn of(&self, namespace: &str, name: &str) -> Look {
+    fn of(&self, namespace: &str, name: &str) -> LastRead {
         let mut all = self.0.lock();
         // Entries without waiting Versions are removed.
         all.retain(|_, look| {
@@ -75,7 +75,7 @@ mod tests {
         for found in [None, Some(None), Some(Some("7".to_owned()))] {
             let (looks, requests) = (SecretPolls::default(), AtomicUsize::new(0));
             let look = || {
-                looks.outcome("acme", "app", async {
+                looks.read("acme", "app", async {
                     requests.fetch_add(1, Ordering::Relaxed);
                     tokio::task::yield_now().await;
                     found.clone()
@@ -91,10 +91,10 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_hangs_keeps_no_other_secret_waiting() {
         let looks = SecretPolls::default();
-        let hangs = looks.outcome("acme", "hangs", std::future::pending());
+        let hangs = looks.read("acme", "hangs", std::future::pending());
         let others = async {
-            let one = looks.outcome("acme", "app", std::future::ready(Some(Some("1".to_owned())))).await;
-            let two = looks.outcome("beta", "hangs", std::future::ready(Some(None))).await;
+            let one = looks.read("acme", "app", std::future::ready(Some(Some("1".to_owned())))).await;
+            let two = looks.read("beta", "hangs", std::future::ready(Some(None))).await;
             (one, two)
         };
         let outcome = tokio::select! {
@@ -110,18 +110,18 @@ mod tests {
     async fn the_read_of_an_attempt_replaces_an_older_one() {
         let looks = SecretPolls::default();
         let found = |version: &str| Some(Some(version.to_owned()));
-        assert_eq!(looks.outcome("acme", "app", std::future::ready(found("1"))).await, found("1"));
+        assert_eq!(looks.read("acme", "app", std::future::ready(found("1"))).await, found("1"));
         looks.record("acme", "app", Some("2".to_owned()));
-        assert_eq!(looks.outcome("acme", "app", std::future::pending()).await, found("2"));
+        assert_eq!(looks.read("acme", "app", std::future::pending()).await, found("2"));
         looks.record("acme", "app", None);
-        assert_eq!(looks.outcome("acme", "app", std::future::pending()).await, Some(None));
+        assert_eq!(looks.read("acme", "app", std::future::pending()).await, Some(None));
     }
 
     #[tokio::test]
     async fn a_look_is_given_up_with_who_asked_for_it() {
         let looks = SecretPolls::default();
-        let hangs = looks.outcome("acme", "app", std::future::pending());
+        let hangs = looks.read("acme", "app", std::future::pending());
         assert!(tokio::time::timeout(Duration::from_millis(10), hangs).await.is_err());
-        assert_eq!(looks.outcome("acme", "app", std::future::ready(Some(None))).await, Some(None));
+        assert_eq!(looks.read("acme", "app", std::future::ready(Some(None))).await, Some(None));
     }
 }

@@ -39,8 +39,8 @@ pub(crate) fn standing(version: &VersionState) -> Option<&str> {
     noted.filter(|reason| Reason::needs_fetch(reason)).or(last).or(noted)
 }
 
-/// An unresolved failure that only a fetch resolves.
-fn refusal(version: &VersionState) -> Option<&str> {
+/// The reason of an unresolved failure that only a fetch resolves.
+fn fetch_reason(version: &VersionState) -> Option<&str> {
     standing(version).filter(|reason| Reason::needs_fetch(reason))
 }
 
@@ -76,7 +76,7 @@ impl Snapshot {
     pub(crate) fn publishing(&self, location: &ObjectLocation, now: Timestamp) -> VersionStatus {
         let message = format!("Publishing to {location}.");
         let mut after = self.with(&Outcome::Working, Reason::Publishing, &message, now);
-        note(&mut after, refusal(&self.version));
+        keep_reason(&mut after, fetch_reason(&self.version));
         if !after.objects.contains(location) {
             after.objects.push(location.clone());
         }
@@ -129,7 +129,7 @@ impl Snapshot {
         let verdict = if failure.is_transient() { Outcome::Working } else { Outcome::Stalled };
         let mut after = self.with(&verdict, failure.reason, &failure.message, now);
         if !Reason::needs_fetch(failure.reason.as_str()) {
-            note(&mut after, refusal(&self.version));
+            keep_reason(&mut after, fetch_reason(&self.version));
         }
         after.synced = is_stored.or(after.synced);
         self.answer(requests, failure.is_transient(), &mut after);
@@ -139,7 +139,7 @@ impl Snapshot {
     /// The object was found missing or damaged; it is about to be restored.
     pub(crate) fn restoring(&self, what: &str, now: Timestamp) -> VersionStatus {
         let mut after = self.with(&Outcome::Working, Reason::Restoring, what, now);
-        note(&mut after, refusal(&self.version));
+        keep_reason(&mut after, fetch_reason(&self.version));
         after.synced = Some(false);
         after
     }
@@ -158,7 +158,7 @@ impl Snapshot {
             .unwrap_or_default();
         let mut after =
             self.with(&Outcome::Idle, Reason::Suspended, &format!("Suspended by {by}.{failed}"), now);
-        note(&mut after, standing);
+        keep_reason(&mut after, standing);
         after
     }
 
@@ -187,7 +187,7 @@ impl Snapshot {
     /// The objects that a move left behind are deleted or retained.
     pub(crate) fn cleaned_up(&self, now: Timestamp) -> VersionStatus {
         let mut after = self.settled(now);
-        after.objects.retain(|p| self.version.status.is_stored_as(p));
+        after.objects.retain(|p| self.version.status.has_same_key(p));
         after
     }
 
@@ -261,7 +261,7 @@ fn ours(conditions: &mut [Condition]) -> impl Iterator<Item = &mut Condition> {
 }
 
 /// Keeps an unresolved reason in one of the two conditions that are False, since `Ready` has another reason.
-fn note(after: &mut VersionStatus, reason: Option<&str>) {
+fn keep_reason(after: &mut VersionStatus, reason: Option<&str>) {
     let quiet = |type_: &&str| condition::find(&after.conditions, type_).is_some_and(|c| c.status == "False");
     let quiet = ["Stalled", "Reconciling"].into_iter().find(quiet);
     let condition = after.conditions.iter_mut().find(|c| Some(c.type_.as_str()) == quiet);

@@ -9,7 +9,7 @@ use super::compare::{PutKind, changed_back};
 use super::content::Content;
 use super::context::{Context, classified};
 use super::existing::{Existing, archive_of, look, user_request};
-use super::outcome::{Ended, NotPublished, Published, Unwanted};
+use super::outcome::{AttemptError, AttemptFailure, Published, Unwanted};
 use super::warnings;
 use crate::api::target::Target;
 use crate::api::version::Source;
@@ -45,7 +45,7 @@ pub(super) struct Store<'a> {
 
 impl Store<'_> {
     /// Stores the content and verifies it. If the location contains, or contained, other content, a fresh `fileName` is used.
-    pub(super) async fn store(&mut self, existing: &Existing) -> Result<Published, Ended> {
+    pub(super) async fn store(&mut self, existing: &Existing) -> Result<Published, AttemptError> {
         let Self { ctx, target, content, .. } = *self;
         let published = Published {
             location: target.location.clone(),
@@ -57,7 +57,7 @@ impl Store<'_> {
         };
         if let Existing::Ours(found) = existing
             && !target.requests.any()
-            && target.is_stored(self.object.version())
+            && target.is_satisfied_by(self.object.version())
             && found.is_intact(&content.checksum, content.size)
         {
             return Ok(Published { stored_now: false, ..published });
@@ -76,7 +76,7 @@ impl Store<'_> {
                 kind = PutKind::Create;
             }
             if !self.object.still(PutBasis::of).await? {
-                return Err(Ended::Outdated);
+                return Err(AttemptError::Outdated);
             }
             if self.put(&location, kind).await? {
                 self.warn();
@@ -111,7 +111,7 @@ impl Store<'_> {
     }
 
     /// Sets a fresh `fileName`, and records the location.
-    async fn fresh_location(&mut self) -> Result<ObjectLocation, Ended> {
+    async fn fresh_location(&mut self) -> Result<ObjectLocation, AttemptError> {
         let file_name = fresh_file_name(self.target.format());
         let location = self.target.location_named(&file_name).map_err(Failure::from)?;
         self.object.write_file_name(&file_name).await?;
@@ -128,7 +128,7 @@ impl Store<'_> {
     }
 
     /// Sends the PUT. Returns false if the location contains other content of this Version, which is not replaced.
-    async fn put(&self, location: &ObjectLocation, kind: PutKind) -> Result<bool, Ended> {
+    async fn put(&self, location: &ObjectLocation, kind: PutKind) -> Result<bool, AttemptError> {
         let Self { ctx, content, .. } = *self;
         let encryption = encryption(self.target);
         let ownership = self.ownership(location);
@@ -185,7 +185,7 @@ impl Store<'_> {
     }
 
     /// Returns the object if S3 reports this checksum for it.
-    async fn verify(&self, location: &ObjectLocation) -> Result<Found, Ended> {
+    async fn verify(&self, location: &ObjectLocation) -> Result<Found, AttemptError> {
         let Content { checksum, size, .. } = self.content;
         let verified = self.ctx.storage.verify(location, &encryption(self.target), checksum, *size).await;
         verified.map_err(|error| {
@@ -193,7 +193,7 @@ impl Store<'_> {
             // At the recorded location the recorded content is gone too: a PUT overwrites only the same content.
             let is_lost = failure.reason == Reason::ChecksumMismatch
                 && self.object.version().status.is_recorded_at(location);
-            NotPublished { is_stored: is_lost.then_some(false), ..failure.into() }.into()
+            AttemptFailure { is_stored: is_lost.then_some(false), ..failure.into() }.into()
         })
     }
 }

@@ -8,7 +8,7 @@ use opendepot_testbed::authority::Authority;
 use opendepot_testbed::https::{Asked, Https, Reply};
 use opendepot_testbed::signing::SigningKey;
 use opendepot_testbed::terraform::Terraform;
-use opendepot_testbed::workflow::{Outcome, Runner};
+use opendepot_testbed::workflow::{JobOutcome, Runner};
 use serde_json::json;
 
 use crate::support::command::{kubeconfig_for, opendepot};
@@ -145,7 +145,7 @@ impl Stage {
     }
 
     /// Runs the login action for a host, and then another step.
-    fn login(&self, runner: Runner, host: &str) -> Outcome {
+    fn login(&self, runner: Runner, host: &str) -> JobOutcome {
         let action = root().join(".github/actions/login");
         let runner = runner.with_action("opendepot/opendepot/.github/actions/login@v", action);
         let runner = runner.with_env("SSL_CERT_FILE", &self.trusted);
@@ -294,7 +294,7 @@ fn the_helper_rejects_a_kubeconfig_with_a_proxy() {
     assert!(said.contains("service account ci/terraform: the kubeconfig names a proxy-url"), "{said}");
 }
 
-fn token_of(outcome: &Outcome) -> &str {
+fn token_of(outcome: &JobOutcome) -> &str {
     let [(name, token)] = &*outcome.env else { panic!("{:?}", outcome.env) };
     assert_eq!(name, "TF_TOKEN_my__registry_acme__corp_test");
     token

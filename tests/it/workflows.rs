@@ -2,7 +2,7 @@
 
 use opendepot_testbed::github::{File, Repository};
 use opendepot_testbed::operator::Operator;
-use opendepot_testbed::workflow::{Outcome, Runner};
+use opendepot_testbed::workflow::{JobOutcome, Runner};
 use serde_json::{Value, json};
 
 use crate::support::{World, condition, root, user_modules};
@@ -61,15 +61,15 @@ impl Stage {
         text.replace("opendepot-system", name).replace("opendepot-modules", name).replace("my-org", name)
     }
 
-    fn release(&self, workflow: &str, tag: &str) -> Outcome {
+    fn release(&self, workflow: &str, tag: &str) -> JobOutcome {
         self.release_of(&self.workflow(workflow), tag)
     }
 
-    fn release_of(&self, workflow: &str, tag: &str) -> Outcome {
+    fn release_of(&self, workflow: &str, tag: &str) -> JobOutcome {
         self.runner.run(workflow, None, &json!({"release": {"tag_name": tag}})).unwrap()
     }
 
-    pub(crate) fn published(&self, workflow: &str, tag: &str) -> Outcome {
+    pub(crate) fn published(&self, workflow: &str, tag: &str) -> JobOutcome {
         let outcome = self.release(workflow, tag);
         assert!(outcome.success, "{workflow} {tag}: {}", outcome.log);
         outcome
@@ -163,7 +163,7 @@ async fn first_releases_at_the_same_time_are_all_there() {
     let tags = ["v1.0.0", "v1.1.0", "v2.0.0"];
     let stage = Stage::new("at-once", &tags).await;
     let workflows = [PUBLISH, ACTION, PUBLISH];
-    let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
+    let outcomes: Vec<JobOutcome> = std::thread::scope(|scope| {
         let stage = &stage;
         let runs = tags.iter().zip(workflows).map(|(tag, name)| scope.spawn(|| stage.release(name, tag)));
         let runs: Vec<_> = runs.collect();
@@ -376,7 +376,7 @@ async fn a_pruned_version_is_reported_although_another_version_fails() {
     let append = json!([{"op": "add", "path": "/spec/versions/-", "value": {"version": "v3.0.0"}}]);
     stage.world.kubectl(&["patch", "module", "my-module", "--type=json", "-p", &append.to_string()]);
     stage.world.module_when("my-module", |m| condition(m, "Ready")["reason"] == "TagNotFound").await;
-    let said = |outcome: &Outcome| {
+    let said = |outcome: &JobOutcome| {
         let error = outcome.log.lines().find(|line| line.starts_with("::error title=Not published::"));
         assert!(!outcome.success && error.is_some(), "{}", outcome.log);
         error.unwrap().to_owned()

@@ -2,7 +2,7 @@
 //!
 //! A state is made from the JSON of an object, in the same way from a watch event and from a GET. Parsing never fails as a
 //! whole, whatever is stored: one odd object would make a typed LIST fail, and the controller would see no object. (What nothing
-//! reads, or no parser can, is removed before, in `controller/shallow.rs`.) What a decision does not need is dropped while
+//! reads, or no parser can, is removed before, in `controller/json_pruner.rs`.) What a decision does not need is dropped while
 //! parsing, and values that many objects share are kept once, so that 10,000 Versions fit into 20 MB. A state is never written
 //! back: status functions return typed statuses, which are diffed against the object.
 

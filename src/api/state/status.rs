@@ -92,7 +92,7 @@ impl StatusState {
     }
 
     /// Whether the object is recorded with this bucket and key, however its endpoint is spelled.
-    pub fn is_stored_as(&self, location: &ObjectLocation) -> bool {
+    pub fn has_same_key(&self, location: &ObjectLocation) -> bool {
         self.storage.as_ref().is_some_and(|stored| stored.location().is_same_object(location))
     }
 

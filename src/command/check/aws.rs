@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
 
-use super::report::{Line, Outcome};
+use super::report::{CheckResult, Line};
 use crate::domain::ObjectLocation;
 use crate::storage::{
     Body, Cause, Encryption, Found, Ownership, PutOutcome, Storage, StorageError, Upload,
@@ -116,7 +116,7 @@ async fn condition(
 }
 
 fn is_failed(lines: &[Line]) -> bool {
-    lines.last().is_some_and(|line| line.result == Outcome::Failed)
+    lines.last().is_some_and(|line| line.result == CheckResult::Failed)
 }
 
 fn checksum() -> String {

@@ -7,7 +7,7 @@ use serde::Serialize;
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Outcome {
+pub enum CheckResult {
     Ok,
     Failed,
     /// Not checked: an argument is missing, or an earlier check failed.
@@ -17,7 +17,7 @@ pub enum Outcome {
 /// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Line {
-    pub result: Outcome,
+    pub result: CheckResult,
     /// What was checked: `cluster`, `crds`, `rights`, `aws`, `bucket`, `github` or `egress`.
     pub check: &'static str,
     pub message: String,
@@ -37,21 +37,21 @@ pub struct Report {
 
 impl Line {
     pub fn ok(check: &'static str, message: impl Into<String>) -> Self {
-        Self { result: Outcome::Ok, check, message: message.into(), fix: None }
+        Self { result: CheckResult::Ok, check, message: message.into(), fix: None }
     }
 
     pub fn failed(check: &'static str, message: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { result: Outcome::Failed, check, message: message.into(), fix: Some(fix.into()) }
+        Self { result: CheckResult::Failed, check, message: message.into(), fix: Some(fix.into()) }
     }
 
     pub fn skipped(check: &'static str, message: impl Into<String>) -> Self {
-        Self { result: Outcome::Skipped, check, message: message.into(), fix: None }
+        Self { result: CheckResult::Skipped, check, message: message.into(), fix: None }
     }
 }
 
 impl Report {
     pub fn new(checks: Vec<Line>) -> Self {
-        let failed = checks.iter().filter(|line| line.result == Outcome::Failed).count();
+        let failed = checks.iter().filter(|line| line.result == CheckResult::Failed).count();
         Self { version: env!("CARGO_PKG_VERSION"), failed, checks }
     }
 }
@@ -60,9 +60,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Line { result, check, message, fix } in &self.checks {
             let result = match result {
-                Outcome::Ok => "ok",
-                Outcome::Failed => "failed",
-                Outcome::Skipped => "skipped",
+                CheckResult::Ok => "ok",
+                CheckResult::Failed => "failed",
+                CheckResult::Skipped => "skipped",
             };
             writeln!(f, "{result:<8} {check:<8} {message}")?;
             if let Some(fix) = fix {

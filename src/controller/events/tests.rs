@@ -35,7 +35,7 @@ fn an_event_that_a_webhook_keeps_out_is_dropped_and_an_outage_loses_none() {
 #[test]
 fn a_burst_is_written_at_once_and_the_rest_at_intervals() {
     let start = Instant::now() + Duration::from_hours(1);
-    let mut pace = Pace(start - Duration::from_mins(30));
+    let mut pace = EventPace(start - Duration::from_mins(30));
     for _ in 0..BURST {
         assert!(pace.next(start) <= start);
     }

@@ -4,13 +4,15 @@ use jiff::Timestamp;
 
 use super::{Class, Failure, Reason};
 use crate::domain::time::whole_second_after;
-use crate::storage::{Cause, Operation, Refused, StorageError};
+use crate::storage::{Cause, LocationNotAllowed, Operation, StorageError};
 
-impl From<Refused> for Failure {
-    fn from(error: Refused) -> Self {
+impl From<LocationNotAllowed> for Failure {
+    fn from(error: LocationNotAllowed) -> Self {
         let reason = match error {
-            Refused::Storage { .. } => Reason::StorageNotAllowed,
-            Refused::Endpoint(_) | Refused::BadEndpoint(_) => Reason::EndpointNotAllowed,
+            LocationNotAllowed::Storage { .. } => Reason::StorageNotAllowed,
+            LocationNotAllowed::Endpoint(_) | LocationNotAllowed::BadEndpoint(_) => {
+                Reason::EndpointNotAllowed
+            }
         };
         Self::new(reason, error.to_string())
     }

@@ -9,10 +9,10 @@ use super::{Class, Failure};
 use crate::domain::time::{doubled, time_between};
 
 /// Shortest wait before a failed attempt is repeated.
-pub const SHORTEST: Duration = Duration::from_secs(5);
+pub const SHORTEST_DELAY: Duration = Duration::from_secs(5);
 
 /// Longest wait before an attempt that failed for a transient reason is repeated.
-pub const LONGEST: Duration = Duration::from_mins(10);
+pub const LONGEST_DELAY: Duration = Duration::from_mins(10);
 
 /// Pause between attempts that require manual action, unless the object changes.
 pub const HOURLY: Duration = Duration::from_hours(1);
@@ -32,11 +32,14 @@ impl Failure {
     /// `jitter` is from 0 to 1 and spreads attempts that failed together.
     pub fn delay(&self, failures: u32, failing_for: Duration, jitter: f64, now: Timestamp) -> Duration {
         // Shortly after the named time, spread over some seconds.
-        let after = |until| time_between(now, until) + Duration::from_secs(1) + SHORTEST.mul_f64(jitter);
+        let after =
+            |until| time_between(now, until) + Duration::from_secs(1) + SHORTEST_DELAY.mul_f64(jitter);
         let growing = || {
             // A token is valid on all servers within a minute, however many attempts failed before.
             let failures = if self.reason == Reason::TokenNotReady { failures.min(3) } else { failures };
-            doubled(SHORTEST, failures, LONGEST).mul_f64(0.75 + 0.5 * jitter).clamp(SHORTEST, LONGEST)
+            doubled(SHORTEST_DELAY, failures, LONGEST_DELAY)
+                .mul_f64(0.75 + 0.5 * jitter)
+                .clamp(SHORTEST_DELAY, LONGEST_DELAY)
         };
         match self.class {
             Class::Stalled => stalled_pause(self.reason, failing_for).mul_f64(0.9 + 0.2 * jitter),
@@ -70,15 +73,15 @@ mod tests {
     fn retries_grow_from_five_seconds_to_ten_minutes() {
         let failure = Failure::retry(Reason::StorageUnavailable, "");
         let pause = |n, jitter| failure.delay(n, Duration::ZERO, jitter, now());
-        assert_eq!(pause(1, 0.5), SHORTEST);
+        assert_eq!(pause(1, 0.5), SHORTEST_DELAY);
         assert_eq!(pause(2, 0.5), Duration::from_secs(10));
         for n in 1..40 {
             for jitter in [0.0, 0.3, 0.999] {
-                assert!((SHORTEST..=LONGEST).contains(&pause(n, jitter)), "{n}");
+                assert!((SHORTEST_DELAY..=LONGEST_DELAY).contains(&pause(n, jitter)), "{n}");
             }
             assert!(pause(n + 1, 0.5) >= pause(n, 0.5));
         }
-        assert_eq!(pause(u32::MAX, 0.5), LONGEST);
+        assert_eq!(pause(u32::MAX, 0.5), LONGEST_DELAY);
     }
 
     #[test]
@@ -86,7 +89,7 @@ mod tests {
         let error = FetchError::TokenNotReady { status: 404, what: "api.github.com finds nothing".into() };
         let failure = Failure::from(error);
         assert_eq!((failure.reason, failure.class), (Reason::TokenNotReady, Class::Retry));
-        assert_eq!(failure.delay(1, Duration::ZERO, 0.0, now()), SHORTEST);
+        assert_eq!(failure.delay(1, Duration::ZERO, 0.0, now()), SHORTEST_DELAY);
         for n in 1..40 {
             assert!(failure.delay(n, Duration::ZERO, 0.999, now()) < Duration::from_secs(30), "{n}");
         }
@@ -122,7 +125,7 @@ mod tests {
     #[test]
     fn a_missing_tag_is_looked_for_hourly_after_six_hours() {
         let failure = Failure { class: Class::RetryTag, ..Failure::retry(Reason::TagNotFound, "") };
-        assert!(failure.delay(50, Duration::from_mins(359), 0.5, now()) <= LONGEST);
+        assert!(failure.delay(50, Duration::from_mins(359), 0.5, now()) <= LONGEST_DELAY);
         assert_eq!(failure.delay(50, Duration::from_hours(6), 0.5, now()), HOURLY);
     }
 
@@ -134,7 +137,7 @@ mod tests {
             let pause = failure.delay(1, Duration::ZERO, jitter, now());
             assert!(pause > Duration::from_secs(40) && pause < Duration::from_secs(50), "{pause:?}");
         }
-        assert!(failure.delay(1, Duration::ZERO, 0.0, until + Duration::from_secs(9)) < SHORTEST);
+        assert!(failure.delay(1, Duration::ZERO, 0.0, until + Duration::from_secs(9)) < SHORTEST_DELAY);
     }
 
     fn any_timestamp() -> impl Strategy<Value = Timestamp> {
@@ -162,14 +165,14 @@ mod tests {
             let pause = if failing_for >= DAILY { DAILY } else { HOURLY };
             prop_assert!((pause.mul_f64(0.899)..=pause.mul_f64(1.101)).contains(&refused), "{refused:?}");
             let retry = delay(Class::Retry, failures);
-            prop_assert!((SHORTEST..=LONGEST).contains(&retry), "{retry:?}");
+            prop_assert!((SHORTEST_DELAY..=LONGEST_DELAY).contains(&retry), "{retry:?}");
             prop_assert!(delay(Class::Retry, failures.saturating_add(1)) >= retry, "pauses grow");
             let tag = delay(Class::RetryTag, failures);
             let late = failing_for >= TAG_MAY_APPEAR;
             prop_assert!(if late { hourly.contains(&tag) } else { tag == retry }, "{tag:?}");
             let left = Duration::try_from(until.duration_since(now)).unwrap_or_default();
             let wait = delay(Class::Wait(until), failures);
-            prop_assert!(wait > left && wait <= left + Duration::from_secs(1) + SHORTEST, "{wait:?} for {left:?}");
+            prop_assert!(wait > left && wait <= left + Duration::from_secs(1) + SHORTEST_DELAY, "{wait:?} for {left:?}");
             prop_assert_eq!(delay(Class::RetryAfter(until), failures), wait.max(retry));
         }
     }
@@ -179,7 +182,11 @@ mod tests {
         let slow =
             put_failed(Cause::SlowDown { retry_after: Some(Duration::from_secs(1)) }).into_failure(now());
         let delay = |failures| slow.delay(failures, Duration::ZERO, 0.5, now());
-        assert!(delay(1) >= SHORTEST && delay(3) >= SHORTEST * 4 && delay(20) >= LONGEST, "{:?}", delay(20));
+        assert!(
+            delay(1) >= SHORTEST_DELAY && delay(3) >= SHORTEST_DELAY * 4 && delay(20) >= LONGEST_DELAY,
+            "{:?}",
+            delay(20)
+        );
         let long =
             put_failed(Cause::SlowDown { retry_after: Some(Duration::from_hours(1)) }).into_failure(now());
         assert!(long.delay(1, Duration::ZERO, 0.0, now()) > Duration::from_hours(1));

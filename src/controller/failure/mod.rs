@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 pub use self::columns::{About, Kind};
 pub use self::delay::{
-    DAILY, HOURLY, LONGEST, SECRET_POLL_INTERVAL, SHORTEST, TAG_MAY_APPEAR, stalled_pause,
+    DAILY, HOURLY, LONGEST_DELAY, SECRET_POLL_INTERVAL, SHORTEST_DELAY, TAG_MAY_APPEAR, stalled_pause,
 };
 pub use self::reasons::Reason;
 use crate::api::check::InvalidConfig;

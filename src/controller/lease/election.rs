@@ -47,7 +47,7 @@ pub(crate) enum Next {
 
 /// Why a renewal failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum RenewalFailure {
     /// No answer within [`REQUEST_TIMEOUT`]; the API server may have executed the write.
     Late,
     /// The Lease had another resourceVersion than in the last response, and was read again.
@@ -60,10 +60,10 @@ pub(crate) enum Refusal {
 ///
 /// After a timeout the pause is already over, and after a conflict the Lease was read again. Both are retried at once, so
 /// that a request that hangs costs [`REQUEST_TIMEOUT`] and no more. Others would fail again at once.
-pub(crate) fn pause_after(refusal: Refusal) -> Duration {
+pub(crate) fn pause_after(refusal: RenewalFailure) -> Duration {
     match refusal {
-        Refusal::Late | Refusal::Outdated => Duration::ZERO,
-        Refusal::Other => RENEW / 2,
+        RenewalFailure::Late | RenewalFailure::Outdated => Duration::ZERO,
+        RenewalFailure::Other => RENEW / 2,
     }
 }
 
@@ -175,8 +175,8 @@ mod tests {
         let sent = Instant::now();
         assert!(sent + TERM + Duration::from_secs(5) <= sent + DURATION);
         // Three renewals in a row may fail, and two in a row may hang, before the last one that is still in time.
-        assert!(RENEW + pause_after(Refusal::Other) * 3 < TERM);
-        assert!(RENEW + (REQUEST_TIMEOUT + pause_after(Refusal::Late)) * 2 < TERM);
+        assert!(RENEW + pause_after(RenewalFailure::Other) * 3 < TERM);
+        assert!(RENEW + (REQUEST_TIMEOUT + pause_after(RenewalFailure::Late)) * 2 < TERM);
         // Fail-over: the Lease expires, then a standby replica reads it.
         assert!(DURATION + POLL_INTERVAL * 2 < Duration::from_secs(20));
     }

@@ -2,7 +2,7 @@
 
 use kube::core::Status;
 
-use super::election::{REQUEST_TIMEOUT, Refusal};
+use super::election::{REQUEST_TIMEOUT, RenewalFailure};
 use crate::controller::client::{explain, is_denied};
 
 /// A failed request for the Lease.
@@ -28,11 +28,11 @@ impl Failed {
         self.about_the_lease().is_some_and(|status| status.is_conflict() || status.is_already_exists())
     }
 
-    pub(super) fn kind(&self) -> Refusal {
+    pub(super) fn kind(&self) -> RenewalFailure {
         match self.about_the_lease() {
-            Some(status) if status.is_conflict() || status.is_not_found() => Refusal::Outdated,
-            _ if matches!(self, Self::Late) => Refusal::Late,
-            _ => Refusal::Other,
+            Some(status) if status.is_conflict() || status.is_not_found() => RenewalFailure::Outdated,
+            _ if matches!(self, Self::Late) => RenewalFailure::Late,
+            _ => RenewalFailure::Other,
         }
     }
 }

@@ -17,7 +17,9 @@ use kube::{Client, Config};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use self::election::{Candidate, DURATION, Next, POLL_INTERVAL, RENEW, Record, Refusal, TERM, pause_after};
+use self::election::{
+    Candidate, DURATION, Next, POLL_INTERVAL, RENEW, Record, RenewalFailure, TERM, pause_after,
+};
 use self::failed::{Failed, with_timeout};
 pub(crate) use self::leadership::Leadership;
 use crate::controller::client::FIELD_MANAGER;
@@ -211,7 +213,7 @@ impl LeaderLease {
         };
         tracing::warn!(%error, "cannot renew the leader lease; retrying");
         let mut refusal = error.kind();
-        if refusal == Refusal::Outdated {
+        if refusal == RenewalFailure::Outdated {
             // A write whose response was lost changed the resourceVersion, or another client labelled the Lease.
             match self.election.read_own().await {
                 Ok(own) => self.lease = own.ok_or(LeadershipLost::Taken)?,

@@ -104,14 +104,14 @@ fn a_denial_is_no_conflict_whatever_its_code() {
     ] {
         let own = answer(code, reason, "the Lease has changed");
         assert_eq!(
-            (own.is_lost_race(), own.kind() == Refusal::Outdated),
+            (own.is_lost_race(), own.kind() == RenewalFailure::Outdated),
             (is_faster, is_old),
             "{code} {reason}"
         );
         let denial = answer(code, reason, denied);
-        assert!(!denial.is_lost_race() && denial.kind() == Refusal::Other, "{code} {reason}");
+        assert!(!denial.is_lost_race() && denial.kind() == RenewalFailure::Other, "{code} {reason}");
     }
-    assert!(!Failed::Late.is_lost_race() && Failed::Late.kind() == Refusal::Late);
+    assert!(!Failed::Late.is_lost_race() && Failed::Late.kind() == RenewalFailure::Late);
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn no_object_goes_before_its_module_was_read_after_the_deletion_was_seen() {
     assert_eq!(fate(&owners, &first, false), Fate::Undecided, "the Modules are not listed");
     let owners = with_module("Delete");
     assert_eq!(fate(&owners, &first, false), Fate::Undecided, "the watch has not shown the deletion");
-    owners.note(&first);
+    owners.record_deletion(&first);
     assert_eq!(fate(&owners, &first, false), Fate::Undecided);
     let waiting = owners.waiting("module");
     assert_eq!(
@@ -95,7 +95,7 @@ fn no_object_goes_before_its_module_was_read_after_the_deletion_was_seen() {
         ("net-1.0.0", Some(DIGEST))
     );
     let second = version("2.0.0");
-    owners.note(&second);
+    owners.record_deletion(&second);
     // Retain came before the deletion, so that reading the Module has to show it.
     let retain = module(6, "Retain");
     owners.update(&retain.metadata, &retain.policy);
@@ -104,7 +104,7 @@ fn no_object_goes_before_its_module_was_read_after_the_deletion_was_seen() {
     assert_eq!(fate(&owners, &second, true), Fate::Undecided, "its deletion was seen later");
     assert_eq!(owners.waiting("module").len(), 1);
     owners.version_gone(&first);
-    owners.note(&first);
+    owners.record_deletion(&first);
     assert_eq!(fate(&owners, &first, false), Fate::Undecided);
 }
 
@@ -113,7 +113,7 @@ fn an_older_state_of_a_module_does_not_replace_a_newer_one() {
     let owners = with_module("Retain");
     let old = module(4, "Delete");
     owners.update(&old.metadata, &old.policy);
-    owners.note(&version("1.0.0"));
+    owners.record_deletion(&version("1.0.0"));
     owners.answer("module", &owners.waiting("module"));
     assert_eq!(fate(&owners, &version("1.0.0"), false), Fate::Keep);
 }
@@ -121,7 +121,7 @@ fn an_older_state_of_a_module_does_not_replace_a_newer_one() {
 #[test]
 fn a_module_that_was_read_after_a_restore_of_etcd_replaces_its_newer_state() {
     let (owners, restored) = (with_module("Delete"), module(2, "Retain"));
-    owners.note(&version("1.0.0"));
+    owners.record_deletion(&version("1.0.0"));
     owners.answer("module", &owners.waiting("module"));
     for (seconds, expected) in [(9, Fate::Delete), (11, Fate::Keep)] {
         let now = Instant::now() + Duration::from_secs(seconds);
@@ -136,7 +136,7 @@ fn a_module_that_was_read_after_a_restore_of_etcd_replaces_its_newer_state() {
 #[test]
 fn the_last_state_of_a_deleted_module_counts_until_nothing_of_it_is_left() {
     let owners = with_module("Delete");
-    owners.note(&version("1.0.0"));
+    owners.record_deletion(&version("1.0.0"));
     assert_eq!(owners.gone(&module(6, "Retain"), at(100)), ["net-1.0.0"], "who waits is woken");
     assert_eq!(fate(&owners, &version("1.0.0"), false), Fate::Keep);
     let owning = |uids: &[&str]| uids.iter().map(|uid| (*uid).to_owned()).collect();
@@ -175,12 +175,15 @@ fn a_module_that_a_list_lacked_and_the_watch_shows_again_is_not_gone() {
     owners.reconciled("module");
     listed(&owners, &[]);
     owners.update(&module.metadata, &module.policy);
-    assert!(owners.withholds(&fresh("2.0.0")), "what a reconcile read earlier is no proof");
+    assert!(owners.awaits_module(&fresh("2.0.0")), "what a reconcile read earlier is no proof");
     assert!(owners.shown(&module.metadata, &module.policy), "its Versions are queued");
-    assert!(owners.withholds(&set_immutable(fresh("2.0.0"), true)), "its digests may be lost");
+    assert!(owners.awaits_module(&set_immutable(fresh("2.0.0"), true)), "its digests may be lost");
     assert!(owners.reconciled("module"));
-    assert!(!owners.withholds(&fresh("2.0.0")) && owners.withholds(&fresh("1.0.0")), "one is on record");
-    owners.note(&version("1.0.0"));
+    assert!(
+        !owners.awaits_module(&fresh("2.0.0")) && owners.awaits_module(&fresh("1.0.0")),
+        "one is on record"
+    );
+    owners.record_deletion(&version("1.0.0"));
     assert_eq!(fate(&owners, &version("1.0.0"), false), Fate::Undecided);
     assert_eq!(owners.waiting("module").len(), 1, "the Module is read before its object is deleted");
     assert!(!owners.shown(&module.metadata, &module.policy), "nothing new");
@@ -208,29 +211,36 @@ fn of_an_unknown_owner_only_what_this_life_has_stored_is_deleted() {
 
 #[test]
 fn what_a_module_has_on_record_is_not_published_before_it_was_handed_over() {
-    let withholds =
-        |owners: &Owners, number: &str, immutable| owners.withholds(&set_immutable(fresh(number), immutable));
-    assert!(withholds(&Owners::default(), "1.0.0", false), "the Modules are not listed");
+    let awaits_module = |owners: &Owners, number: &str, immutable| {
+        owners.awaits_module(&set_immutable(fresh(number), immutable))
+    };
+    assert!(awaits_module(&Owners::default(), "1.0.0", false), "the Modules are not listed");
     let owners = with_module("Delete");
-    assert!(withholds(&owners, "2.0.0", true) && withholds(&owners, "2.0.0", false), "not reconciled");
+    assert!(
+        awaits_module(&owners, "2.0.0", true) && awaits_module(&owners, "2.0.0", false),
+        "not reconciled"
+    );
     assert!(owners.reconciled("module") && !owners.reconciled("module"), "the first time only");
-    assert!(!withholds(&owners, "2.0.0", true), "the Module knows nothing of it");
-    assert!(withholds(&owners, "1.0.0", true) && withholds(&owners, "1.0.0", false), "it is on record");
-    assert!(!owners.withholds(&set_immutable(version("1.0.0"), true)), "it knows its digest");
+    assert!(!awaits_module(&owners, "2.0.0", true), "the Module knows nothing of it");
+    assert!(
+        awaits_module(&owners, "1.0.0", true) && awaits_module(&owners, "1.0.0", false),
+        "it is on record"
+    );
+    assert!(!owners.awaits_module(&set_immutable(version("1.0.0"), true)), "it knows its digest");
     let mut mutable = module(7, "Delete");
     mutable.policy.immutable = false;
     owners.update(&mutable.metadata, &mutable.policy);
-    assert!(!withholds(&owners, "1.0.0", false));
+    assert!(!awaits_module(&owners, "1.0.0", false));
     owners.gone(&module(8, "Delete"), at(100));
     assert!(
-        withholds(&owners, "2.0.0", true) && withholds(&owners, "2.0.0", false),
+        awaits_module(&owners, "2.0.0", true) && awaits_module(&owners, "2.0.0", false),
         "it would be deleted again"
     );
-    assert!(owners.withholds(&version("2.0.0")), "with a digest too");
-    assert!(!owners.withholds(&stored("2.0.0")), "nothing new is taken over");
+    assert!(owners.awaits_module(&version("2.0.0")), "with a digest too");
+    assert!(!owners.awaits_module(&stored("2.0.0")), "nothing new is taken over");
     let mut ownerless = object("1.0.0");
     ownerless["status"] = Value::Null;
-    assert!(!Owners::default().withholds(&set_immutable(inline(ownerless), true)));
+    assert!(!Owners::default().awaits_module(&set_immutable(inline(ownerless), true)));
 }
 
 #[test]
@@ -241,12 +251,12 @@ fn an_owner_in_another_namespace_is_none() {
         version
     };
     let claim = elsewhere(stored("9.0.0"));
-    owners.note(&claim);
+    owners.record_deletion(&claim);
     assert!(owners.waiting("module").is_empty(), "nothing of it reaches the Module");
     assert_eq!(fate(&owners, &claim, false), Fate::Delete, "its own policy counts");
     assert_eq!(fate(&owners, &elsewhere(fresh("9.0.0")), false), Fate::Delete);
     owners.reconciled("module");
-    assert!(owners.withholds(&elsewhere(fresh("1.0.0"))));
+    assert!(owners.awaits_module(&elsewhere(fresh("1.0.0"))));
 }
 
 #[test]

@@ -43,8 +43,8 @@ impl Bed {
         let (listed, all) = [watch::channel(true), watch::channel(true)].into_iter().unzip();
         let context = Arc::new(());
         let controller = Controller { name: "test", context, cache, listed: all, requests, stop: stopped };
-        let part = Liveness::default().part("test");
-        let run = controller.run(part, move |module, latest, _| reconcile(module, latest));
+        let heartbeat = Liveness::default().heartbeat("test");
+        let run = controller.run(heartbeat, move |module, latest, _| reconcile(module, latest));
         (Self { writer, queue, listed, stop }, tokio::spawn(run))
     }
 

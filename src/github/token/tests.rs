@@ -125,7 +125,7 @@ async fn an_abandoned_attempt_leaves_the_place_to_the_next() {
 
 #[test]
 fn what_a_refusal_means() {
-    use Refusal::{Counts, Replace, TooNew};
+    use TokenRejection::{Counts, Replace, TooNew};
     for (what, status, age, worked, failing_for, replaced, meaning) in [
         ("just minted", 401, 0, false, 0, None, TooNew),
         ("just minted, forbidden", 403, 1, false, 0, None, TooNew),
@@ -148,7 +148,7 @@ fn what_a_refusal_means() {
         let seconds = Duration::from_secs;
         let (age, failing_for) = (seconds(age), seconds(failing_for));
         let replaced = replaced.map(seconds);
-        assert_eq!(Refused { status, age, worked, failing_for, replaced }.means(), meaning, "{what}");
+        assert_eq!(RejectedToken { status, age, worked, failing_for, replaced }.means(), meaning, "{what}");
     }
 }
 
@@ -160,7 +160,7 @@ async fn a_token_that_some_know_and_some_do_not_is_kept() {
     let grant = bench.held(&account).await;
     for now in (0..60).step_by(8) {
         bench.clock.store(now, Ordering::SeqCst);
-        assert_eq!(bench.cache.refused(&account, &grant, 401).await, Refusal::TooNew, "at {now}");
+        assert_eq!(bench.cache.refused(&account, &grant, 401).await, TokenRejection::TooNew, "at {now}");
         grant.worked_for("acme/net");
     }
     assert_eq!(bench.mints(), 1);
@@ -172,9 +172,11 @@ async fn a_new_token_that_is_refused_is_kept_by_all_who_share_it() {
     let account = account(1);
     bench.get(&account, HOUR).await.unwrap();
     let grant = bench.held(&account).await;
-    for (now, status, meaning) in
-        [(0, 401, Refusal::TooNew), (59, 403, Refusal::TooNew), (60, 401, Refusal::Counts)]
-    {
+    for (now, status, meaning) in [
+        (0, 401, TokenRejection::TooNew),
+        (59, 403, TokenRejection::TooNew),
+        (60, 401, TokenRejection::Counts),
+    ] {
         bench.clock.store(now, Ordering::SeqCst);
         assert_eq!(bench.cache.is_new(&grant), now < 60);
         for _ in 0..20 {
@@ -194,17 +196,17 @@ async fn a_token_that_worked_is_replaced_once_for_all_who_are_refused() {
     assert!(first.works_for("acme/net") && !first.works_for("acme/other"));
     bench.clock.store(100, Ordering::SeqCst);
     for _ in 0..20 {
-        assert_eq!(bench.cache.refused(&account, &first, 401).await, Refusal::Replace);
+        assert_eq!(bench.cache.refused(&account, &first, 401).await, TokenRejection::Replace);
         assert_eq!(bench.get(&account, HOUR).await.unwrap(), "t1", "only the refused one is forgotten");
     }
     // The next is not replaced as soon as it counts: for one repository it works, for the other it never will.
     let second = bench.held(&account).await;
     second.worked_for("acme/net");
     bench.clock.store(200, Ordering::SeqCst);
-    assert_eq!(bench.cache.refused(&account, &second, 401).await, Refusal::Counts);
+    assert_eq!(bench.cache.refused(&account, &second, 401).await, TokenRejection::Counts);
     assert_eq!(bench.mints(), 2);
     bench.clock.store(700, Ordering::SeqCst);
-    assert_eq!(bench.cache.refused(&account, &second, 401).await, Refusal::Replace);
+    assert_eq!(bench.cache.refused(&account, &second, 401).await, TokenRejection::Replace);
     assert_eq!(bench.get(&account, HOUR).await.unwrap(), "t2");
 }
 
@@ -220,7 +222,7 @@ async fn an_app_that_gets_the_permission_later_gets_a_token_with_it() {
     // What is forbidden makes the next fetch ask again, and all keep the old token, whose rejections count.
     for (now, mints) in [(60, 2), (69, 2), (70, 3)] {
         bench.clock.store(now, Ordering::SeqCst);
-        assert_eq!(bench.cache.refused(&account, &first, 403).await, Refusal::Counts);
+        assert_eq!(bench.cache.refused(&account, &first, 403).await, TokenRejection::Counts);
         for _ in 0..20 {
             assert_eq!(bench.get(&account, HOUR).await.unwrap(), "t0", "at {now}");
         }
@@ -233,7 +235,7 @@ async fn an_app_that_gets_the_permission_later_gets_a_token_with_it() {
     assert_eq!(bench.get(&account, HOUR).await.unwrap(), "t4");
     bench.clock.store(200, Ordering::SeqCst);
     let second = bench.held(&account).await;
-    assert_eq!(bench.cache.refused(&account, &second, 403).await, Refusal::Counts);
+    assert_eq!(bench.cache.refused(&account, &second, 403).await, TokenRejection::Counts);
     assert_eq!(bench.get(&account, HOUR).await.unwrap(), "t4", "it may read contents");
     assert_eq!(bench.mints(), 5);
 }

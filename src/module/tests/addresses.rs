@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::address::{Addressing, Outcome};
+use super::super::address::{Addressing, ClaimOutcome};
 use super::super::addressable;
 use super::super::addresses::{Addresses, StatusWrite};
 use super::super::select::Selection;
@@ -83,11 +83,11 @@ fn an_address_is_held_until_its_holder_claims_another() {
     let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
     let no_provider = json!({"spec": {"moduleConfig": {"provider": ""}}});
     let me = || stored("me", "x");
-    let taken = |holder: &str| Outcome::Taken { address: x(), holder: holder.into() };
-    let first = |name: &str| Outcome::Contended { address: x(), first: name.into() };
-    let held = Outcome::Held(x());
+    let taken = |holder: &str| ClaimOutcome::Taken { address: x(), holder: holder.into() };
+    let first = |name: &str| ClaimOutcome::Contended { address: x(), first: name.into() };
+    let held = ClaimOutcome::Held(x());
     // What, the Modules, the outcome for the first, and whether it is then refused, and its annotation void.
-    let table: Vec<(&str, Vec<Value>, Outcome, bool, bool)> = vec![
+    let table: Vec<(&str, Vec<Value>, ClaimOutcome, bool, bool)> = vec![
         ("free", vec![me()], held.clone(), false, false),
         ("another address is held", vec![me(), stored("other", "y")], held.clone(), false, false),
         ("held by itself", vec![holder("me", "x"), stored("other", "x")], held.clone(), false, false),
@@ -130,11 +130,11 @@ fn an_address_is_held_until_its_holder_claims_another() {
         (
             "held by one that claims another",
             vec![me(), holder("other", "y")],
-            Outcome::Leaving { address: x(), holder: "other".into() },
+            ClaimOutcome::Leaving { address: x(), holder: "other".into() },
             false,
             false,
         ),
-        ("refused", vec![with(me(), refused.clone())], Outcome::Refused(x()), true, false),
+        ("refused", vec![with(me(), refused.clone())], ClaimOutcome::Refused(x()), true, false),
         (
             "refused before, and asked for",
             vec![with(with(me(), refused.clone()), asks.clone())],
@@ -145,21 +145,21 @@ fn an_address_is_held_until_its_holder_claims_another() {
         (
             "refused before, and asked for too early",
             vec![with(with(with(me(), refused.clone()), asks.clone()), void.clone())],
-            Outcome::Refused(x()),
+            ClaimOutcome::Refused(x()),
             true,
             true,
         ),
         (
             "refused before, and not asked for any more",
             vec![with(with(me(), refused.clone()), void)],
-            Outcome::Refused(x()),
+            ClaimOutcome::Refused(x()),
             true,
             false,
         ),
         (
             "refused another",
             vec![with(stored("me", "y"), refused.clone())],
-            Outcome::Held(address("y")),
+            ClaimOutcome::Held(address("y")),
             false,
             false,
         ),
@@ -203,7 +203,7 @@ fn an_address_is_held_until_its_holder_claims_another() {
     for (what, modules, outcome, is_refused, is_void) in table {
         let decision = decide(&modules);
         assert_eq!(decision.outcome, outcome, "{what}");
-        let has = matches!(outcome, Outcome::Held(_)).then(|| read(&modules[0]).claim.unwrap());
+        let has = matches!(outcome, ClaimOutcome::Held(_)).then(|| read(&modules[0]).claim.unwrap());
         assert_eq!(decision.held, has, "{what}");
         assert_eq!((decision.refused.is_some(), decision.claim_void), (is_refused, is_void), "{what}");
     }
@@ -270,7 +270,7 @@ fn the_condition_says_what_to_do_and_moves_its_time_on_a_flip_only() {
     let claim = "kubectl annotate --field-manager=opendepot-release --overwrite -n acme modules.opendepot.defdev.io/network \
                  opendepot.defdev.io/claim-address=acme/x/aws";
     let x = || address("x");
-    let explain = |outcome: &Outcome, claim_void: bool, versions: &[&str]| {
+    let explain = |outcome: &ClaimOutcome, claim_void: bool, versions: &[&str]| {
         let asks = claim_void.then(|| x().to_string());
         let module = module().with_versions(versions.iter().copied());
         let module =
@@ -280,34 +280,34 @@ fn the_condition_says_what_to_do_and_moves_its_time_on_a_flip_only() {
         let found = addressable::condition(&module.view(), &addressing, &selection, at(100));
         (found.status, found.reason, found.message)
     };
-    let taken = Outcome::Taken { address: x(), holder: "eks".into() };
+    let taken = ClaimOutcome::Taken { address: x(), holder: "eks".into() };
     let (status, reason, message) = explain(&taken, false, &[]);
     assert_eq!((status.as_str(), reason.as_str()), ("False", "AddressTaken"));
     assert!(message.contains("Module eks has") && message.ends_with(claim), "{message}");
     assert!(!message.contains("is void") && message.contains(REGISTRY_NAME), "{message}");
     assert!(explain(&taken, true, &[]).2.contains("is void"));
-    let (_, _, message) = explain(&Outcome::Refused(x()), false, &[]);
+    let (_, _, message) = explain(&ClaimOutcome::Refused(x()), false, &[]);
     assert!(message.contains("No Module has it now") && message.ends_with(claim), "{message}");
-    let (_, _, message) = explain(&Outcome::Refused(x()), true, &[]);
+    let (_, _, message) = explain(&ClaimOutcome::Refused(x()), true, &[]);
     assert!(message.contains("is void") && message.ends_with(claim), "{message}");
-    let (status, reason, message) = explain(&Outcome::Held(x()), false, &["1.0.0"]);
+    let (status, reason, message) = explain(&ClaimOutcome::Held(x()), false, &["1.0.0"]);
     assert_eq!((&*status, &*reason, &*message), ("True", "Addressable", "acme/x/aws"));
     let large = "9999999999999999999.0.0";
-    let (status, _, message) = explain(&Outcome::Held(x()), false, &["1.0.0", large]);
+    let (status, _, message) = explain(&ClaimOutcome::Held(x()), false, &["1.0.0", large]);
     assert!(status == "True" && message.contains(large) && !message.contains("1.0.0,"), "{message}");
 
     let selection = Selection::default();
     let mut view = module().view();
-    let mut set = |outcome: Outcome, second| {
+    let mut set = |outcome: ClaimOutcome, second| {
         let addressing = Addressing { held: None, refused: None, claim_void: false, outcome };
         let found = addressable::condition(&view, &addressing, &selection, at(second));
         view.status.conditions = vec![found.clone()];
         found.last_transition_time.0
     };
-    assert_eq!(set(Outcome::Held(x()), 1), at(1));
-    assert_eq!(set(Outcome::Held(x()), 2), at(1));
+    assert_eq!(set(ClaimOutcome::Held(x()), 1), at(1));
+    assert_eq!(set(ClaimOutcome::Held(x()), 2), at(1));
     assert_eq!(set(taken, 3), at(3));
-    assert_eq!(set(Outcome::Refused(x()), 4), at(3));
+    assert_eq!(set(ClaimOutcome::Refused(x()), 4), at(3));
 }
 
 #[test]
@@ -322,8 +322,8 @@ fn the_command_is_whole_however_long_the_names_are() {
         let command = view.annotate(&format!("{CLAIM_ADDRESS}={address}"));
         for claim_void in [false, true] {
             for outcome in [
-                Outcome::Taken { address: address.clone(), holder: name.clone() },
-                Outcome::Refused(address.clone()),
+                ClaimOutcome::Taken { address: address.clone(), holder: name.clone() },
+                ClaimOutcome::Refused(address.clone()),
             ] {
                 let addressing = Addressing { held: None, refused: None, claim_void, outcome };
                 let found = addressable::condition(&view, &addressing, &Selection::default(), at(100));
@@ -365,7 +365,7 @@ struct World {
     /// Decisions that are not written yet, with the resourceVersion on which they were made.
     decided: BTreeMap<String, (String, Addressing)>,
     /// The outcome that the condition of a Module shows.
-    shown: BTreeMap<String, Outcome>,
+    shown: BTreeMap<String, ClaimOutcome>,
     created: u64,
 }
 
@@ -635,7 +635,7 @@ proptest! {
         for (uid, object) in world.objects.clone() {
             let now = world.addresses.decide((NAMESPACE, &uid), (&read(&object), None), |_, _| true).unwrap().0;
             prop_assert_eq!(Some(&now.outcome), world.shown.get(&uid), "{}", object);
-            prop_assert!(!matches!(now.outcome, Outcome::Leaving { .. } | Outcome::Contended { .. }), "{:?}", now);
+            prop_assert!(!matches!(now.outcome, ClaimOutcome::Leaving { .. } | ClaimOutcome::Contended { .. }), "{:?}", now);
             prop_assert_eq!(now.held, read(&object).held);
         }
         let held = world.held();

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::super::attempts::Attempts;
-use super::super::batch::{Batch, Due, Outcome, Planned, Verb};
-use super::super::edit::{Change, Edit, Target};
-use super::super::finalizer::{Removal, removal};
+use super::super::batch::{Batch, Due, Planned, RequestOutcome, Verb};
+use super::super::edit::{Change, Edit, VersionRef};
+use super::super::finalizer::{FinalizerRemoval, removal};
 use super::super::plan::{Create, Plan};
-use super::super::refused::Refused;
+use super::super::rejected_requests::RejectedRequests;
 use super::{module, stored_child};
 use crate::api::state::VersionState;
 
@@ -37,13 +37,14 @@ fn creates(names: &[&str]) -> Plan {
 }
 
 fn deletes(name: &str, version: &str) -> Plan {
-    let target = Target { name: name.into(), uid: "uid".into(), resource_version: version.into() };
+    let target = VersionRef { name: name.into(), uid: "uid".into(), resource_version: version.into() };
     Plan { delete: vec![target], ..Plan::default() }
 }
 
 /// Gives each of these Versions the policy.
 fn policies(names: &[&str], retain: bool) -> Plan {
-    let target = |name: &str| Target { name: name.into(), uid: "uid".into(), resource_version: "1".into() };
+    let target =
+        |name: &str| VersionRef { name: name.into(), uid: "uid".into(), resource_version: "1".into() };
     let change = |name: &&str| Change { target: target(name), edits: vec![Edit::SetPolicy { retain }] };
     Plan { change: names.iter().map(change).collect(), ..Plan::default() }
 }
@@ -59,7 +60,7 @@ fn send<T: Planned>(
     attempts: &mut Attempts,
     due: &[&T],
     now: Instant,
-    mut answer: impl FnMut(&str) -> Outcome,
+    mut answer: impl FnMut(&str) -> RequestOutcome,
 ) -> Vec<String> {
     if due.is_empty() {
         return Vec::new();
@@ -88,7 +89,7 @@ fn run(
     attempts: &mut Attempts,
     plan: &Plan,
     now: Instant,
-    mut answer: impl FnMut(&str) -> Outcome,
+    mut answer: impl FnMut(&str) -> RequestOutcome,
 ) -> Vec<String> {
     let due = attempts.due(plan, now);
     let mut sent = send(attempts, &due.create, now, &mut answer);
@@ -97,14 +98,14 @@ fn run(
     sent
 }
 
-fn refused(name: &str) -> Outcome {
-    Outcome::Refused(format!("no {name}"))
+fn refused(name: &str) -> RequestOutcome {
+    RequestOutcome::Refused(format!("no {name}"))
 }
 
 #[test]
 fn what_was_made_a_moment_ago_is_not_made_twice_while_the_watch_is_behind() {
     let (mut attempts, plan) = (Attempts::default(), creates(&["a", "b"]));
-    run(&mut attempts, &creates(&["a"]), at(100), |_| Outcome::Done);
+    run(&mut attempts, &creates(&["a"]), at(100), |_| RequestOutcome::Done);
     assert_eq!(names(&attempts.due(&plan, at(101))), ["b"]);
     assert_eq!(attempts.next(at(101)), Some(at(110)));
     attempts.due(&creates(&["b"]), at(102));
@@ -113,7 +114,7 @@ fn what_was_made_a_moment_ago_is_not_made_twice_while_the_watch_is_behind() {
         ["a", "b"],
         "once it was seen, it is missing when it is not there"
     );
-    run(&mut attempts, &creates(&["a"]), at(103), |_| Outcome::Done);
+    run(&mut attempts, &creates(&["a"]), at(103), |_| RequestOutcome::Done);
     assert_eq!(names(&attempts.due(&plan, at(114))), ["b", "a"], "it must have gone");
 }
 
@@ -124,7 +125,7 @@ fn what_is_refused_waits_longer_each_time_and_holds_up_no_other() {
     for _ in 0..12 {
         let sent = run(&mut attempts, &plan, now, |name| match name {
             "b" => refused(name),
-            _ => Outcome::Done,
+            _ => RequestOutcome::Done,
         });
         assert!(sent.contains(&"b".to_owned()));
         times.push(second(now));
@@ -134,12 +135,16 @@ fn what_is_refused_waits_longer_each_time_and_holds_up_no_other() {
     }
     let pauses: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert_eq!(pauses, [2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]);
-    let expected = Refused { names: ["b".to_owned()].into(), words: "no b".into(), ..Refused::default() };
+    let expected = RejectedRequests {
+        names: ["b".to_owned()].into(),
+        words: "no b".into(),
+        ..RejectedRequests::default()
+    };
     assert_eq!(attempts.refused(), expected);
     attempts.retry_refused(now);
     assert_eq!(names(&attempts.due(&creates(&["b"]), now)), ["b"], "a user changed something");
     assert_eq!(names(&attempts.due(&Plan::default(), now)), [""; 0]);
-    assert_eq!(attempts.refused(), Refused::default(), "what is not wanted is forgotten");
+    assert_eq!(attempts.refused(), RejectedRequests::default(), "what is not wanted is forgotten");
 }
 
 #[test]
@@ -153,7 +158,7 @@ fn a_quota_costs_few_requests_and_once_it_is_raised_all_are_made() {
         sent += run(&mut attempts, &plan, now, |name| {
             if made.len() < quota {
                 made.insert(name.to_owned());
-                Outcome::Done
+                RequestOutcome::Done
             } else {
                 refused(name)
             }
@@ -186,7 +191,7 @@ fn names_that_are_refused_for_their_own_sake_do_not_stand_before_the_others_for_
                 return refused(name);
             }
             made.insert(name.to_owned());
-            Outcome::Done
+            RequestOutcome::Done
         });
         now += Duration::from_secs(1);
         assert!(now < at(1_800), "{} of 300 after half an hour", made.len());
@@ -200,16 +205,16 @@ fn while_the_watch_is_behind_few_requests_are_sent() {
     let (mut attempts, plan) = (Attempts::default(), creates(&all));
     let mut sent = 0;
     for second in 0..300 {
-        sent += run(&mut attempts, &plan, at(second), |_| Outcome::Outdated).len();
+        sent += run(&mut attempts, &plan, at(second), |_| RequestOutcome::Outdated).len();
     }
     assert!(sent <= 60, "{sent} in five minutes");
-    assert_eq!(attempts.refused(), Refused::default(), "nothing is refused");
+    assert_eq!(attempts.refused(), RejectedRequests::default(), "nothing is refused");
 }
 
 #[test]
 fn a_change_that_came_too_late_is_tried_again_as_soon_as_the_watch_has_news() {
     let mut attempts = Attempts::default();
-    run(&mut attempts, &deletes("a", "1"), at(0), |_| Outcome::Outdated);
+    run(&mut attempts, &deletes("a", "1"), at(0), |_| RequestOutcome::Outdated);
     assert_eq!(names(&attempts.due(&deletes("a", "1"), at(0))), [""; 0]);
     assert_eq!(names(&attempts.due(&deletes("a", "1"), at(1))), ["a"]);
     assert_eq!(names(&attempts.due(&deletes("a", "2"), at(0))), ["a"]);
@@ -217,7 +222,7 @@ fn a_change_that_came_too_late_is_tried_again_as_soon_as_the_watch_has_news() {
     run(&mut attempts, &deletes("a", "2"), at(2), refused);
     assert_eq!(names(&attempts.due(&deletes("a", "3"), at(2))), [""; 0]);
     // And a delete that was taken is not sent again before the watch shows it.
-    run(&mut attempts, &deletes("b", "1"), at(9), |_| Outcome::Done);
+    run(&mut attempts, &deletes("b", "1"), at(9), |_| RequestOutcome::Done);
     assert_eq!(names(&attempts.due(&deletes("b", "1"), at(12))), [""; 0]);
 }
 
@@ -231,10 +236,10 @@ fn a_run_that_failed_is_followed_by_one_request_at_a_time() {
     assert_eq!(names(&attempts.due(&plan, at(1))), [""; 0]);
     let mut run = attempts.start(Verb::Create);
     assert_eq!(run.max_in_flight(Duration::ZERO), 1);
-    attempts.ended(&mut run, ("a", None), Outcome::Done, (at(2), 0.5));
+    attempts.ended(&mut run, ("a", None), RequestOutcome::Done, (at(2), 0.5));
     assert_eq!(run.max_in_flight(Duration::ZERO), 8, "it is over");
     let mut run = attempts.start(Verb::Create);
-    attempts.ended(&mut run, ("b", None), Outcome::Failed, (at(2), 0.5));
+    attempts.ended(&mut run, ("b", None), RequestOutcome::Failed, (at(2), 0.5));
     assert_eq!(run.max_in_flight(Duration::ZERO), 0, "the API server as a whole");
 }
 
@@ -242,7 +247,7 @@ fn a_run_that_failed_is_followed_by_one_request_at_a_time() {
 fn a_run_that_takes_long_ends_and_the_rest_need_not_wait() {
     let (mut attempts, limit) = (Attempts::default(), Duration::from_secs(5));
     let mut run = attempts.start(Verb::Create);
-    attempts.ended(&mut run, ("a", None), Outcome::Done, (at(1), 0.5));
+    attempts.ended(&mut run, ("a", None), RequestOutcome::Done, (at(1), 0.5));
     attempts.ended(&mut run, ("b", None), refused("b"), (at(5), 0.5));
     let before = limit.checked_sub(Duration::from_millis(1)).unwrap();
     assert_eq!((run.max_in_flight(before), run.max_in_flight(limit)), (8, 0));
@@ -254,11 +259,11 @@ fn a_run_that_takes_long_ends_and_the_rest_need_not_wait() {
 #[test]
 fn another_change_of_the_same_object_is_not_done_by_the_first_one() {
     let (mut attempts, keep, drop) = (Attempts::default(), policies(&["a"], true), policies(&["a"], false));
-    run(&mut attempts, &keep, at(0), |_| Outcome::Done);
+    run(&mut attempts, &keep, at(0), |_| RequestOutcome::Done);
     assert!(attempts.is_done(&keep.change[0]) && !attempts.is_done(&drop.change[0]));
     assert_eq!(names(&attempts.due(&keep, at(1))), [""; 0]);
     assert_eq!(names(&attempts.due(&drop, at(1))), ["a"]);
-    run(&mut attempts, &drop, at(1), |_| Outcome::Outdated);
+    run(&mut attempts, &drop, at(1), |_| RequestOutcome::Outdated);
     assert!(!attempts.is_done(&drop.change[0]), "the object is other than it was seen");
     assert_eq!(names(&attempts.due(&drop, at(1))), [""; 0]);
     assert_eq!(names(&attempts.due(&drop, at(2))), ["a"]);
@@ -268,7 +273,7 @@ fn another_change_of_the_same_object_is_not_done_by_the_first_one() {
 fn a_deletion_is_remembered_until_the_cache_shows_it() {
     let stored = stored_child("1.0.0");
     let (mut attempts, plan) = (Attempts::default(), module().plan(std::slice::from_ref(&stored)));
-    assert_eq!(run(&mut attempts, &plan, at(0), |_| Outcome::Done), ["network-1.0.0"]);
+    assert_eq!(run(&mut attempts, &plan, at(0), |_| RequestOutcome::Done), ["network-1.0.0"]);
     // Its version is wanted again.
     assert_eq!(names(&attempts.due(&Plan::default(), at(1))), [""; 0]);
     let unseen = |children: &[&VersionState], now| attempts.clone().deleting(children, now).len();
@@ -283,7 +288,12 @@ fn a_deletion_is_remembered_until_the_cache_shows_it() {
 }
 
 /// What becomes of a Module that is being deleted, after one run for these Versions.
-fn left(retain: bool, names: &[&str], attempts: &mut Attempts, answer: fn(&str) -> Outcome) -> Removal {
+fn left(
+    retain: bool,
+    names: &[&str],
+    attempts: &mut Attempts,
+    answer: fn(&str) -> RequestOutcome,
+) -> FinalizerRemoval {
     let policy = if retain { "Retain" } else { "Delete" };
     let module = module().with_config(json!({"deletionPolicy": policy})).view();
     let plan = policies(names, retain);
@@ -296,18 +306,25 @@ fn a_refused_patch_holds_a_module_that_is_deleted_only_under_retain() {
     let many: Vec<String> = (0..40).map(|n| format!("v{n:02}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     for versions in [&many[..1], &many[..]] {
-        assert_eq!(left(false, versions, &mut Attempts::default(), refused), Removal::Now);
-        let Removal::Refused(refused) = left(true, versions, &mut Attempts::default(), refused) else {
+        assert_eq!(left(false, versions, &mut Attempts::default(), refused), FinalizerRemoval::Now);
+        let FinalizerRemoval::Refused(refused) = left(true, versions, &mut Attempts::default(), refused)
+        else {
             panic!("{} Versions: the Module does not stay, or does not name one", versions.len())
         };
         assert_eq!(refused.words, "no v00");
         for retain in [true, false] {
-            assert_eq!(left(retain, versions, &mut Attempts::default(), |_| Outcome::Done), Removal::Now);
             assert_eq!(
-                left(retain, versions, &mut Attempts::default(), |_| Outcome::Outdated),
-                Removal::Later
+                left(retain, versions, &mut Attempts::default(), |_| RequestOutcome::Done),
+                FinalizerRemoval::Now
             );
-            assert_eq!(left(retain, versions, &mut Attempts::default(), |_| Outcome::Failed), Removal::Later);
+            assert_eq!(
+                left(retain, versions, &mut Attempts::default(), |_| RequestOutcome::Outdated),
+                FinalizerRemoval::Later
+            );
+            assert_eq!(
+                left(retain, versions, &mut Attempts::default(), |_| RequestOutcome::Failed),
+                FinalizerRemoval::Later
+            );
         }
     }
 }
@@ -321,10 +338,10 @@ fn a_refused_create_holds_no_module_that_is_deleted() {
         let policy = if retain { "Retain" } else { "Delete" };
         let module = module().with_config(json!({"deletionPolicy": policy})).view();
         attempts.due_of_existing(&Plan::default(), at(1));
-        assert_eq!(removal(&module, &Plan::default(), &attempts, false), Removal::Now);
+        assert_eq!(removal(&module, &Plan::default(), &attempts, false), FinalizerRemoval::Now);
         assert_eq!(
             removal(&module, &Plan::default(), &attempts, true),
-            Removal::Later,
+            FinalizerRemoval::Later,
             "one is not known yet"
         );
     }

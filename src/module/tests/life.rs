@@ -7,12 +7,12 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::super::plan::Plan;
-use super::super::refused::Refused;
+use super::super::rejected_requests::RejectedRequests;
 use super::super::requests::{open_token, resets_force_sync, unopened};
 use super::model::run;
 use super::{ChildFixture, ModuleFixture, module, pass, with_key};
 use crate::api::module::RemovalPolicy;
-use crate::api::target::is_stored;
+use crate::api::target::satisfies_spec;
 use crate::api::{CONFIRM_REMOVAL, MODULE_REQUEST, REQUESTED_AT, condition};
 use crate::domain::Release;
 
@@ -168,7 +168,7 @@ impl World {
             self.tokens += 1;
             format!("token-{}", self.tokens)
         });
-        let decided = pass(&view, &self.children, &Refused::default(), token.as_deref());
+        let decided = pass(&view, &self.children, &RejectedRequests::default(), token.as_deref());
         let (plan, status) = (decided.plan, decided.status);
         if let Some(old) = view.status.published.filter(|_| view.spec.module_config.immutable == Some(true)) {
             let new = status.published.clone().unwrap_or_default();
@@ -251,7 +251,7 @@ impl World {
     fn assert_true(&self) -> Result<(), TestCaseError> {
         let view = self.module.view();
         let stored: BTreeMap<String, bool> =
-            self.children.iter().map(|c| (c.name().to_owned(), is_stored(&c.lean()))).collect();
+            self.children.iter().map(|c| (c.name().to_owned(), satisfies_spec(&c.lean()))).collect();
         let (selection, plan) = self.module.decide(&self.children);
         let waits = plan.removal.waits;
         prop_assert!(waits || plan.removal.stored.is_empty());

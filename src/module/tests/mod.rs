@@ -17,7 +17,7 @@ use super::edit::{Change, Edit};
 use super::file_name::FileName;
 use super::ledger::Ledger;
 use super::plan::Plan;
-use super::refused::Refused;
+use super::rejected_requests::RejectedRequests;
 use super::select::Selection;
 use super::status::Facts;
 use super::view::ModuleView;
@@ -132,7 +132,7 @@ impl ModuleFixture {
     }
 
     fn decide(&self, children: &[ChildFixture]) -> (Selection, Plan) {
-        let pass = pass(&self.view(), children, &Refused::default(), None);
+        let pass = pass(&self.view(), children, &RejectedRequests::default(), None);
         (pass.selection, pass.plan)
     }
 
@@ -142,7 +142,7 @@ impl ModuleFixture {
 
     /// The status after a reconcile at second 100.
     fn status(&self, children: &[ChildFixture], token: Option<&str>) -> ModuleStatus {
-        pass(&self.view(), children, &Refused::default(), token).status
+        pass(&self.view(), children, &RejectedRequests::default(), token).status
     }
 
     fn with_status(mut self, status: &ModuleStatus) -> Self {
@@ -243,14 +243,19 @@ struct Decided {
 }
 
 /// One reconcile of `view` at second 100.
-fn pass(view: &ModuleView, children: &[ChildFixture], refused: &Refused, token: Option<&str>) -> Decided {
+fn pass(
+    view: &ModuleView,
+    children: &[ChildFixture],
+    refused: &RejectedRequests,
+    token: Option<&str>,
+) -> Decided {
     pass_with(view, children, refused, token, false)
 }
 
 fn pass_with(
     view: &ModuleView,
     children: &[ChildFixture],
-    refused: &Refused,
+    refused: &RejectedRequests,
     token: Option<&str>,
     is_too_large: bool,
 ) -> Decided {

@@ -9,11 +9,11 @@ use super::super::finalizer;
 use super::super::finalizer::Need;
 use super::super::patch::merge_patch;
 use super::super::plan::Plan;
-use super::super::refused::Refused;
+use super::super::rejected_requests::RejectedRequests;
 use super::super::view::ModuleView;
 use super::{ChildFixture, ModuleFixture, child, failed_child, merge, module, pass, stored_child};
 use crate::api::state::VersionState;
-use crate::api::target::is_stored;
+use crate::api::target::satisfies_spec;
 use crate::api::{
     ADOPT, MODULE_FINALIZER, MODULE_LABEL, MODULE_REQUEST, NAMESPACE_LABEL, ORIGINAL_FINALIZER,
 };
@@ -173,7 +173,10 @@ fn a_configuration_that_is_changed_back_before_the_move_keeps_the_key() {
         stored_child("1.0.0").with_config(bucket("other")).with(json!({"spec": {"fileName": "fresh.zip"}}));
     assert_eq!(edit(&wants, &moving), Some(FileName::Stored("1.0.0.zip".into())));
     let back = super::model::run(&wants, &wants.plan(std::slice::from_ref(&moving)), vec![moving.clone()]);
-    assert!(is_stored(&back[0].lean()) && wants.plan(&back).change.is_empty(), "nothing is fetched or moved");
+    assert!(
+        satisfies_spec(&back[0].lean()) && wants.plan(&back).change.is_empty(),
+        "nothing is fetched or moved"
+    );
     for (what, module, child) in [
         ("moved already", wants.clone(), moving.clone().stored_as_wanted()),
         ("to a third bucket", wants.clone().with_config(bucket("third")), moving.clone()),
@@ -346,7 +349,7 @@ fn a_module_has_the_finalizer_before_its_first_version_and_never_without_any() {
 
 #[test]
 fn modules_that_have_versions_already_get_the_finalizer_at_most_ten_a_second() {
-    let (pace, now) = (finalizer::Pace::default(), std::time::Instant::now());
+    let (pace, now) = (finalizer::FinalizerPace::default(), std::time::Instant::now());
     let at = |ms: u64| now + std::time::Duration::from_millis(ms);
     assert_eq!(pace.turn(None, now), Ok(()));
     let due: Vec<_> = (0..3).map(|_| pace.turn(None, now).unwrap_err()).collect();
@@ -507,7 +510,7 @@ fn while_the_status_is_refused_no_version_goes_whose_digest_it_lacks() {
     };
     let children = [stored_child("1.0.0"), stored_child("1.1.0"), failed_child("1.2.0")];
     let left = |view: &ModuleView| {
-        let mut plan = pass(view, &children, &Refused::default(), None).plan;
+        let mut plan = pass(view, &children, &RejectedRequests::default(), None).plan;
         let children: Vec<VersionState> = children.iter().map(ChildFixture::lean).collect();
         plan.without_status(view, &children.iter().collect::<Vec<_>>());
         let deleted: Vec<String> = deleted(&plan).into_iter().map(str::to_owned).collect();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::edit::Change;
 use super::super::plan::Plan;
-use super::super::refused::Refused;
+use super::super::rejected_requests::RejectedRequests;
 use super::super::removal::Removal;
 use super::{
     ChildFixture, Decided, ModuleFixture, child, failed_child, merge, module, pass, stored_child, with_key,
@@ -18,7 +18,7 @@ fn lists(versions: &[&str]) -> ModuleFixture {
 }
 
 fn decide(module: &ModuleFixture, children: &[ChildFixture]) -> Decided {
-    pass(&module.view(), children, &Refused::default(), None)
+    pass(&module.view(), children, &RejectedRequests::default(), None)
 }
 
 fn deleted(plan: &Plan) -> Vec<&str> {

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::refused::Refused;
+use super::super::rejected_requests::RejectedRequests;
 use super::super::select::Selection;
 use super::{ChildFixture, ModuleFixture, child, failed_child, module, pass, stored_child};
 use crate::api::ADOPT;
@@ -72,9 +72,12 @@ fn a_withdrawn_version_counts_like_any_other() {
 fn a_version_whose_deletion_is_not_seen_yet_costs_no_older_one() {
     let mut view = module().with_versions(["1.0.0", "2.0.0"]).with_limit(1).view();
     let children = [stored_child("1.0.0"), stored_child("2.0.0")];
-    assert_eq!(wanted(&pass(&view, &children, &Refused::default(), None).selection), ["2.0.0"]);
+    assert_eq!(wanted(&pass(&view, &children, &RejectedRequests::default(), None).selection), ["2.0.0"]);
     view.deleting = ["network-2.0.0".to_owned()].into();
-    assert_eq!(wanted(&pass(&view, &children, &Refused::default(), None).selection), ["1.0.0", "2.0.0"]);
+    assert_eq!(
+        wanted(&pass(&view, &children, &RejectedRequests::default(), None).selection),
+        ["1.0.0", "2.0.0"]
+    );
 }
 
 #[test]

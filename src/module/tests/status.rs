@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::digests::unpinned;
 use super::super::finalizer::undeletable;
 use super::super::legacy;
-use super::super::refused::Refused;
+use super::super::rejected_requests::RejectedRequests;
 use super::super::requests::{resets_force_sync, unopened};
 use super::super::view::ModuleView;
 use super::{ChildFixture, ModuleFixture, at, child, failed_child, module, pass, pass_with, stored_child};
@@ -97,7 +97,8 @@ fn ready_only_when_nothing_is_left_to_change_or_to_remove() {
 fn a_version_whose_deletion_is_not_seen_yet_is_not_stored() {
     let mut view = wants_two().view();
     view.deleting = ["network-2.0.0".to_owned()].into();
-    let decided = pass(&view, &[stored_child("1.0.0"), stored_child("2.0.0")], &Refused::default(), None);
+    let decided =
+        pass(&view, &[stored_child("1.0.0"), stored_child("2.0.0")], &RejectedRequests::default(), None);
     assert_eq!((conditions(&decided.status), decided.status.synced), (WORKING, Some(false)));
     assert!(decided.plan.create.is_empty() && decided.plan.change.is_empty(), "{:?}", decided.plan);
 }
@@ -301,7 +302,7 @@ fn what_went_before_its_module_looked_again_is_recorded_too() {
     let mut module = wants_two().immutable(json!({"1.0.0": "h1:first"})).view();
     module.deleted_digests =
         [("1.0.0", "h1:later"), ("2.0.0", "h1:second")].map(|(v, d)| (v.into(), d.into())).into();
-    let status = pass(&module, &[], &Refused::default(), None).status;
+    let status = pass(&module, &[], &RejectedRequests::default(), None).status;
     assert_eq!(json!(status.published), json!({"1.0.0": "h1:first", "2.0.0": "h1:second"}));
 }
 
@@ -414,18 +415,19 @@ fn while_the_spec_cannot_be_read_requests_are_neither_opened_nor_closed() {
 fn a_request_waits_for_a_version_that_can_be_adopted_unless_it_is_refused() {
     let module = module().with_versions(["1.0.0"]).forced().with_token("token");
     let broken = module.clone().with_config(json!({"name": "../up"}));
-    let refused = Refused { names: ["network-1.0.0".to_owned()].into(), ..Refused::default() };
+    let refused =
+        RejectedRequests { names: ["network-1.0.0".to_owned()].into(), ..RejectedRequests::default() };
     let adoptable = stored_child("1.0.0").ownerless().annotated(ADOPT, "network");
     let released = stored_child("1.0.0").without_finalizer();
     for (what, module, child, refused, is_open) in [
-        ("not tried", &module, &adoptable, &Refused::default(), true),
-        ("not tried", &module, &released, &Refused::default(), true),
-        ("at work", &module, &adoptable.clone().asked("token"), &Refused::default(), true),
+        ("not tried", &module, &adoptable, &RejectedRequests::default(), true),
+        ("not tried", &module, &released, &RejectedRequests::default(), true),
+        ("at work", &module, &adoptable.clone().asked("token"), &RejectedRequests::default(), true),
         ("refused", &module, &adoptable, &refused, false),
         ("stored without the finalizer", &module, &released.clone().asked("token"), &refused, false),
-        ("deleted", &module, &adoptable.clone().terminating(), &Refused::default(), false),
-        ("a name conflict", &module, &stored_child("1.0.0").ownerless(), &Refused::default(), false),
-        ("an unusable spec", &broken, &adoptable, &Refused::default(), false),
+        ("deleted", &module, &adoptable.clone().terminating(), &RejectedRequests::default(), false),
+        ("a name conflict", &module, &stored_child("1.0.0").ownerless(), &RejectedRequests::default(), false),
+        ("an unusable spec", &broken, &adoptable, &RejectedRequests::default(), false),
     ] {
         let status = pass(&module.view(), std::slice::from_ref(child), refused, None).status;
         assert_eq!(
@@ -466,13 +468,14 @@ fn the_token_of_another_life_answers_nothing() {
 #[test]
 fn a_request_ends_though_the_api_server_refuses_a_version() {
     let open = wants_two().forced().with_token("token");
-    let refused = |name: &str| Refused {
+    let refused = |name: &str| RejectedRequests {
         names: [name.to_owned()].into(),
         words: format!("Version {name} cannot be made."),
-        ..Refused::default()
+        ..RejectedRequests::default()
     };
-    let status =
-        |children: &[ChildFixture], refused: &Refused| pass(&open.view(), children, refused, None).status;
+    let status = |children: &[ChildFixture], refused: &RejectedRequests| {
+        pass(&open.view(), children, refused, None).status
+    };
     let answered = stored_child("1.0.0").answered("token");
     let done = status(std::slice::from_ref(&answered), &refused("network-2.0.0"));
     assert_eq!(done.force_token.as_deref(), Some("done:3"), "one that cannot be made");
@@ -486,7 +489,11 @@ fn a_request_ends_though_the_api_server_refuses_a_version() {
         Some("done:3"),
         "or reported"
     );
-    assert_eq!(status(&asked, &Refused::default()).force_token.as_deref(), Some("token"), "it is waited for");
+    assert_eq!(
+        status(&asked, &RejectedRequests::default()).force_token.as_deref(),
+        Some("token"),
+        "it is waited for"
+    );
     let at_work = [answered, stored_child("2.0.0").asked("token")];
     assert_eq!(status(&at_work, &refused("network-2.0.0")).force_token.as_deref(), Some("token"));
     let mut both = refused("network-1.0.0");
@@ -603,7 +610,8 @@ fn a_force_without_the_annotation_forgets_no_request() {
 fn a_status_that_is_too_large_says_so_and_records_no_more() {
     let wants = wants_two().immutable(json!({"1.0.0": "h1:1.0.0"}));
     let children = [stored_child("1.0.0").of(&wants), stored_child("2.0.0").of(&wants)];
-    let status = |too_large| pass_with(&wants.view(), &children, &Refused::default(), None, too_large).status;
+    let status =
+        |too_large| pass_with(&wants.view(), &children, &RejectedRequests::default(), None, too_large).status;
     assert_eq!(status(false).published.unwrap().len(), 2);
     let smaller = status(true);
     assert_eq!(smaller.published.clone().unwrap().len(), 1);
@@ -619,7 +627,7 @@ fn a_digest_is_waited_for_where_its_version_has_gone_or_goes() {
         if departed {
             view.deleted_digests.insert("9.0.0".into(), "h1:9".into());
         }
-        pass(&view, children, &Refused::default(), None).awaits_digest
+        pass(&view, children, &RejectedRequests::default(), None).awaits_digest
     };
     let stays = stored_child("1.0.0");
     assert!(!awaited(&[], false) && !awaited(std::slice::from_ref(&stays), false));

@@ -3,10 +3,10 @@
 use std::io::Write as _;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use axum::http::{HeaderMap, Response, StatusCode, header};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use http::{HeaderMap, Response, StatusCode, header};
 
 use crate::domain::text::hex;
 use crate::registry::http::answer::{answer, private, set, set_text};

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use secrecy::ExposeSecret as _;
 
 use super::Archive;
-use super::open::{Failed, Fault, Opened, kind_and_fault, open, report};
+use super::delivery::{DeliveryRules, DownloadMode, PublicEndpoint};
+use super::open::{Fault, Opened, ReadFailure, kind_and_fault, open, report};
 use super::range::{Selection, select};
-use super::route::{Mode, PublicEndpoint, Routes};
-use super::slots::Slots;
-use super::stream::{Done, Outcome, Streamed};
+use super::stream::{Done, DownloadOutcome, Streamed};
+use super::stream_permits::StreamPermits;
 use crate::domain::ObjectLocation;
 use crate::domain::object_key::content_type;
 use crate::domain::text::hex;
@@ -26,7 +26,7 @@ use crate::storage::Storage;
 /// How long a client may use the URL that it is redirected to.
 const SIGNED_FOR: Duration = Duration::from_mins(2);
 /// How long a request waits for its turn to be streamed.
-const WAIT: Duration = Duration::from_secs(30);
+const STREAM_WAIT: Duration = Duration::from_secs(30);
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 /// No proxy keeps an archive or a signed URL, or compresses what the client compares with a checksum.
 const CACHING: &str = "no-store, no-transform";
@@ -35,8 +35,8 @@ const CACHING: &str = "no-store, no-transform";
 #[derive(Debug)]
 pub struct Downloads {
     storage: Arc<Storage>,
-    routes: Routes,
-    slots: Arc<Slots>,
+    delivery: DeliveryRules,
+    permits: Arc<StreamPermits>,
     metrics: RegistryMetrics,
 }
 
@@ -59,13 +59,13 @@ impl Downloads {
     /// At most `streams` archives are streamed at once.
     pub fn new(
         storage: Arc<Storage>,
-        mode: Mode,
+        mode: DownloadMode,
         public: Vec<PublicEndpoint>,
         streams: usize,
         metrics: RegistryMetrics,
     ) -> Self {
-        let slots = Arc::new(Slots::new(streams, WAIT));
-        Self { storage, routes: Routes { mode, public }, slots, metrics }
+        let permits = Arc::new(StreamPermits::new(streams, STREAM_WAIT));
+        Self { storage, delivery: DeliveryRules { mode, public }, permits, metrics }
     }
 
     /// Answers a request. If the recorded object is missing or another one, `superseded` finds out whether the link permits another
@@ -75,7 +75,7 @@ impl Downloads {
         &self,
         download: Download<'_>,
         superseded: impl Future<Output = Option<Permitted>>,
-        done: impl FnOnce(Outcome) + Send + 'static,
+        done: impl FnOnce(DownloadOutcome) + Send + 'static,
     ) -> Response<Body> {
         let Download { archive, method, headers, .. } = download;
         let etag = format!("\"sha256-{}\"", hex(&archive.sha256));
@@ -90,7 +90,7 @@ impl Downloads {
         }
         let location = archive.location.location();
         let endpoint = self.storage.endpoint(&location);
-        if let Some(public) = self.routes.redirect(&location, endpoint.as_ref()) {
+        if let Some(public) = self.delivery.redirect(&location, endpoint.as_ref()) {
             return ended(self.redirect(&public).await, "redirect", done);
         }
         let range = match select(headers, archive.size, &etag) {
@@ -132,7 +132,7 @@ impl Downloads {
         done: Done,
     ) -> Response<Body> {
         let archive = download.archive;
-        let Some(slot) = self.slots.take(download.link, download.peer).await else {
+        let Some(permit) = self.permits.take(download.link, download.peer).await else {
             let sentence = "Too many archives are being downloaded; try again in a minute.";
             return ended(unavailable("too many downloads", sentence), "stream", done);
         };
@@ -144,7 +144,7 @@ impl Downloads {
             Some((first, last)) => (StatusCode::PARTIAL_CONTENT, last - first + 1),
             None => (StatusCode::OK, archive.size),
         };
-        let body = Streamed::new((first, rest), length, status.as_u16(), self.metrics.clone(), done, slot);
+        let body = Streamed::new((first, rest), length, status.as_u16(), self.metrics.clone(), done, permit);
         let mut answer = with_headers(Response::new(Body::new(body)), archive, etag);
         *answer.status_mut() = status;
         if let Some((first, last)) = range {
@@ -164,7 +164,7 @@ impl Downloads {
     ) -> Result<Opened, Response<Body>> {
         let mut location = archive.location.location();
         let mut opened = open(&self.storage, archive, range, &self.metrics).await;
-        if let Err(Failed::Missing | Failed::Differs) = opened {
+        if let Err(ReadFailure::Missing | ReadFailure::Differs) = opened {
             match superseded.await {
                 Some(Ok(moved)) => {
                     location = moved.location.location();
@@ -182,8 +182,8 @@ impl Downloads {
 }
 
 /// Reports an answer that has ended with its headers.
-fn ended(answer: Response<Body>, mode: &'static str, done: impl FnOnce(Outcome)) -> Response<Body> {
-    done(Outcome { mode, status: answer.status().as_u16(), bytes: 0 });
+fn ended(answer: Response<Body>, mode: &'static str, done: impl FnOnce(DownloadOutcome)) -> Response<Body> {
+    done(DownloadOutcome { mode, status: answer.status().as_u16(), bytes: 0 });
     answer
 }
 

@@ -3,25 +3,25 @@
 //! | file | content |
 //! |---|---|
 //! | `downloads` | [`Downloads`]: the answer to a request with a valid link |
-//! | `route` | whether a client is redirected, and where to |
+//! | `delivery` | whether a client is redirected, and where to |
 //! | `range` | the range of bytes that a client requests |
 //! | `open` | opens an object, once more if that fails, and checks that it is the recorded one |
 //! | `stream` | the body of an answer, as the object's bytes arrive |
-//! | `slots` | how many archives are streamed at once |
+//! | `stream_permits` | how many archives are streamed at once |
 
+mod delivery;
 mod downloads;
 mod open;
 mod range;
-mod route;
-mod slots;
 mod stream;
+mod stream_permits;
 #[cfg(test)]
 mod tests;
 
+pub use delivery::{DownloadMode, PublicEndpoint, PublicEndpointError};
 pub use downloads::{Download, Downloads, Permitted};
-pub use open::{Failed, Fault, Opened, open, report};
-pub use route::{Mode, PublicEndpoint, PublicEndpointError};
-pub use stream::Outcome;
+pub use open::{Fault, Opened, ReadFailure, open, report};
+pub use stream::DownloadOutcome;
 
 use crate::api::state::StoredLocation;
 

@@ -28,7 +28,7 @@ pub struct Opened {
 
 /// Why an archive cannot be read.
 #[derive(Debug)]
-pub enum Failed {
+pub enum ReadFailure {
     /// The object does not exist.
     Missing,
     /// The object has another checksum or size than recorded.
@@ -70,7 +70,7 @@ impl Fault {
     }
 }
 
-impl Failed {
+impl ReadFailure {
     pub fn fault(&self) -> Fault {
         self.kind_and_fault().1
     }
@@ -121,7 +121,7 @@ pub async fn open(
     archive: &Archive,
     range: Option<(u64, u64)>,
     metrics: &RegistryMetrics,
-) -> Result<Opened, Failed> {
+) -> Result<Opened, ReadFailure> {
     let location = archive.location.location();
     match attempt(storage, &location, archive, range).await {
         Err(failed) if failed.is_transient() => {
@@ -134,10 +134,10 @@ pub async fn open(
 }
 
 /// Counts and logs a failure.
-pub fn report(failed: &Failed, location: &ObjectLocation, metrics: &RegistryMetrics) {
+pub fn report(failed: &ReadFailure, location: &ObjectLocation, metrics: &RegistryMetrics) {
     let (kind, _) = failed.kind_and_fault();
     metrics.s3_error(kind);
-    if let Failed::Storage(error) = failed {
+    if let ReadFailure::Storage(error) = failed {
         tracing::warn!(%error, "an archive could not be read");
     } else {
         tracing::warn!(object = %location, reason = kind, "an archive could not be read as recorded");
@@ -149,23 +149,23 @@ async fn attempt(
     location: &ObjectLocation,
     archive: &Archive,
     range: Option<(u64, u64)>,
-) -> Result<Opened, Failed> {
+) -> Result<Opened, ReadFailure> {
     let failed = |error: StorageError| match error.cause {
         // The recorded object has these bytes.
-        Cause::Other { status: Some(416), .. } if range.is_some() => Failed::Differs,
+        Cause::Other { status: Some(416), .. } if range.is_some() => ReadFailure::Differs,
         // A store may send no document with it.
-        Cause::Other { status: Some(404), .. } => Failed::Missing,
-        _ => Failed::Storage(error),
+        Cause::Other { status: Some(404), .. } => ReadFailure::Missing,
+        _ => ReadFailure::Storage(error),
     };
-    let object = storage.get(location, range).await.map_err(failed)?.ok_or(Failed::Missing)?;
+    let object = storage.get(location, range).await.map_err(failed)?.ok_or(ReadFailure::Missing)?;
     if !is_recorded(&object, archive, range) {
-        return Err(Failed::Differs);
+        return Err(ReadFailure::Differs);
     }
     let Object { range, mut body, .. } = object;
     match tokio::time::timeout(FIRST_BYTES, body.next()).await {
         Ok(Some(Ok(first))) => Ok(Opened { first, rest: body, range }),
-        Ok(Some(Err(error))) => Err(Failed::Storage(error)),
-        Ok(None) | Err(_) => Err(Failed::NoBytes),
+        Ok(Some(Err(error))) => Err(ReadFailure::Storage(error)),
+        Ok(None) | Err(_) => Err(ReadFailure::NoBytes),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The range of bytes that a client requests. Pure.
 
-use axum::http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, header};
 
 /// The bytes to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::Stream as _;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::slots::Slot;
+use super::stream_permits::StreamPermit;
 use crate::registry::metrics::RegistryMetrics;
 use crate::storage::ObjectBody;
 
@@ -18,7 +18,7 @@ const SILENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 
 /// The outcome of a request for an archive, for the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct DownloadOutcome {
     /// How it was answered: `memory` (what needs no bytes), `redirect` (to the store) or `stream` (through the registry).
     pub mode: &'static str,
     pub status: u16,
@@ -26,7 +26,7 @@ pub struct Outcome {
     pub bytes: u64,
 }
 
-impl Outcome {
+impl DownloadOutcome {
     /// A request that ended before the archive was opened.
     pub fn unopened(status: u16) -> Self {
         Self { mode: "memory", status, bytes: 0 }
@@ -34,7 +34,7 @@ impl Outcome {
 }
 
 /// Called when an answer has ended.
-pub(super) type Done = Box<dyn FnOnce(Outcome) + Send>;
+pub(super) type Done = Box<dyn FnOnce(DownloadOutcome) + Send>;
 
 /// The body of an answer with an object's bytes. If fewer bytes arrive than were announced, it fails, and the connection is
 /// closed: a client must not mistake a part for the whole.
@@ -48,7 +48,7 @@ pub(super) struct Streamed {
     status: u16,
     metrics: RegistryMetrics,
     done: Option<Done>,
-    _slot: Slot,
+    _permit: StreamPermit,
 }
 
 /// Why a stream was cut.
@@ -64,11 +64,11 @@ impl Streamed {
         status: u16,
         metrics: RegistryMetrics,
         done: Done,
-        slot: Slot,
+        permit: StreamPermit,
     ) -> Self {
         metrics.streams.inc();
         let (first, done) = (Some(first), Some(done));
-        Self { first, rest, left: length, sent: 0, waiting: None, status, metrics, done, _slot: slot }
+        Self { first, rest, left: length, sent: 0, waiting: None, status, metrics, done, _permit: permit }
     }
 
     fn cut(&mut self, reason: &dyn Display) -> Result<Frame<Bytes>, CutShort> {
@@ -136,7 +136,7 @@ impl Drop for Streamed {
             drop(self.cut(&"the store stopped sending"));
         }
         if let Some(done) = self.done.take() {
-            done(Outcome { mode: "stream", status: self.status, bytes: self.sent });
+            done(DownloadOutcome { mode: "stream", status: self.status, bytes: self.sent });
         }
     }
 }

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use axum::http::{HeaderMap, HeaderName, Method, Response, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderName, Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -94,7 +94,7 @@ fn refused(status: &str, code: &str) -> String {
 
 struct Answered {
     answer: Response<Body>,
-    outcome: Arc<Mutex<Option<Outcome>>>,
+    outcome: Arc<Mutex<Option<DownloadOutcome>>>,
     metrics: RegistryMetrics,
 }
 
@@ -104,7 +104,7 @@ impl Answered {
     }
 
     /// The body, or what the connection fails with.
-    async fn body(self) -> (Result<String, String>, Option<Outcome>) {
+    async fn body(self) -> (Result<String, String>, Option<DownloadOutcome>) {
         let body = self.answer.into_body().collect().await;
         let text = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned());
         let outcome = self.outcome.lock().unwrap().take();
@@ -129,7 +129,7 @@ impl Answered {
 
 async fn asked(
     store: &Store,
-    way: (Mode, &[&str]),
+    way: (DownloadMode, &[&str]),
     method: Method,
     headers: &[(&'static str, &str)],
 ) -> Answered {
@@ -138,7 +138,7 @@ async fn asked(
 
 async fn asked_while(
     store: &Store,
-    (mode, public): (Mode, &[&str]),
+    (mode, public): (DownloadMode, &[&str]),
     method: Method,
     headers: &[(&'static str, &str)],
     superseded: Option<Permitted>,
@@ -161,14 +161,14 @@ async fn asked_while(
 
 async fn streamed(answers: &[String], headers: &[(&'static str, &str)]) -> (Store, Answered) {
     let store = Store::start(answers.to_vec()).await;
-    let answered = asked(&store, (Mode::Stream, &[]), Method::GET, headers).await;
+    let answered = asked(&store, (DownloadMode::Stream, &[]), Method::GET, headers).await;
     (store, answered)
 }
 
 #[tokio::test]
 async fn a_head_is_answered_from_memory() {
     let store = Store::start(Vec::new()).await;
-    for mode in [Mode::Stream, Mode::Redirect] {
+    for mode in [DownloadMode::Stream, DownloadMode::Redirect] {
         let answered = asked(&store, (mode, &[]), Method::HEAD, &[("range", "bytes=0-1")]).await;
         assert_eq!(answered.answer.status(), StatusCode::OK);
         let digest = format!("sha-256=:{}:", sha256());
@@ -199,8 +199,8 @@ async fn a_redirect_is_signed_without_a_request() {
     let store = Store::start(Vec::new()).await;
     let pair = format!("{}=https://s3.acme.io", store.endpoint);
     for (mode, public, start) in [
-        (Mode::Redirect, &[][..], store.endpoint.as_str()),
-        (Mode::Auto, &[pair.as_str()], "https://s3.acme.io"),
+        (DownloadMode::Redirect, &[][..], store.endpoint.as_str()),
+        (DownloadMode::Auto, &[pair.as_str()], "https://s3.acme.io"),
     ] {
         let answered = asked(&store, (mode, public), Method::GET, &[("range", "bytes=0-1")]).await;
         assert_eq!(answered.answer.status(), StatusCode::FOUND);
@@ -217,7 +217,7 @@ async fn a_redirect_is_signed_without_a_request() {
         assert_eq!(answered.header("cache-control"), "no-store, no-transform");
         assert!(!format!("{:?}", answered.answer.headers()).contains("Signature"), "it is not printed");
         let (_, outcome) = answered.body().await;
-        assert_eq!(outcome, Some(Outcome { mode: "redirect", status: 302, bytes: 0 }));
+        assert_eq!(outcome, Some(DownloadOutcome { mode: "redirect", status: 302, bytes: 0 }));
     }
     assert_eq!(store.requests(), Vec::<String>::new());
 }
@@ -239,7 +239,7 @@ async fn a_stream_has_fixed_headers_and_asks_for_the_checksum() {
     let metrics = answered.metrics.clone();
     let (body, outcome) = answered.body().await;
     assert_eq!(body.as_deref(), Ok(BYTES));
-    assert_eq!(outcome, Some(Outcome { mode: "stream", status: 200, bytes: 7 }));
+    assert_eq!(outcome, Some(DownloadOutcome { mode: "stream", status: 200, bytes: 7 }));
     assert_eq!((metrics.streams.get(), metrics.stream_bytes.get()), (0, 7));
     let request = &store.requests()[0];
     assert!(request.starts_with("get /modules/vpc/a.zip?x-id=getobject http/1.1"), "{request}");
@@ -357,7 +357,7 @@ async fn missing_and_refused_objects_are_told_apart() {
         );
         assert_eq!(store.requests().len(), 1, "{answer}");
         let (_, outcome) = answered.body().await;
-        assert_eq!(outcome, Some(Outcome { mode: "stream", status: 503, bytes: 0 }));
+        assert_eq!(outcome, Some(DownloadOutcome { mode: "stream", status: 503, bytes: 0 }));
     }
 }
 
@@ -396,7 +396,7 @@ async fn a_store_that_stops_is_counted_and_a_client_that_stops_is_not() {
             std::future::pending::<()>().await;
         });
         let store = Store { endpoint, requests: Arc::default() };
-        let mut answered = asked(&store, (Mode::Stream, &[]), Method::GET, &[]).await;
+        let mut answered = asked(&store, (DownloadMode::Stream, &[]), Method::GET, &[]).await;
         let mut body = std::mem::take(answered.answer.body_mut());
         let first = body.frame().await.unwrap().unwrap();
         assert_eq!(first.into_data().unwrap(), "arc");
@@ -407,7 +407,7 @@ async fn a_store_that_stops_is_counted_and_a_client_that_stops_is_not() {
         let cut = "opendepot_registry_s3_errors_total{kind=\"cut\"} 1";
         assert_eq!(answered.counted(cut), stopped, "{rest}");
         let outcome = answered.outcome.lock().unwrap().take();
-        assert_eq!(outcome, Some(Outcome { mode: "stream", status: 200, bytes: 3 }));
+        assert_eq!(outcome, Some(DownloadOutcome { mode: "stream", status: 200, bytes: 3 }));
     }
 }
 
@@ -432,7 +432,7 @@ async fn an_archive_that_was_moved_a_moment_ago_is_read_at_its_new_location() {
         let location = ObjectLocation { key: "vpc/b.zip".into(), ..moved.location.location() };
         moved.location = StoredLocation::from(&location);
         let superseded = Some(Ok(moved));
-        let answered = asked_while(&store, (Mode::Stream, &[]), Method::GET, &[], superseded).await;
+        let answered = asked_while(&store, (DownloadMode::Stream, &[]), Method::GET, &[], superseded).await;
         assert!(!answered.counts_errors(), "nothing has failed");
         assert_eq!(answered.body().await.0.as_deref(), Ok(BYTES));
         assert!(store.requests()[1].starts_with("get /modules/vpc/b.zip"), "{:?}", store.requests());
@@ -443,18 +443,18 @@ async fn an_archive_that_was_moved_a_moment_ago_is_read_at_its_new_location() {
 async fn a_link_to_replaced_content_is_refused_and_is_no_fault_of_the_store() {
     let store = Store::start(vec![refused("404 Not Found", "NoSuchKey")]).await;
     let gone = Some(Err(Box::new(error(StatusCode::FORBIDDEN, "Forbidden: link not valid", ""))));
-    let answered = asked_while(&store, (Mode::Stream, &[]), Method::GET, &[], gone).await;
+    let answered = asked_while(&store, (DownloadMode::Stream, &[]), Method::GET, &[], gone).await;
     assert_eq!(answered.answer.status(), StatusCode::FORBIDDEN);
     assert!(!answered.counts_errors());
     let outcome = answered.body().await.1;
-    assert_eq!(outcome, Some(Outcome { mode: "stream", status: 403, bytes: 0 }));
+    assert_eq!(outcome, Some(DownloadOutcome { mode: "stream", status: 403, bytes: 0 }));
 }
 
 #[tokio::test]
 async fn many_streams_of_one_link_keep_no_other_link_waiting() {
     let store = Store::start(vec![whole(); 9]).await;
     let storage = Arc::new(Storage::with_test_keys());
-    let downloads = Downloads::new(storage, Mode::Stream, Vec::new(), 20, RegistryMetrics::default());
+    let downloads = Downloads::new(storage, DownloadMode::Stream, Vec::new(), 20, RegistryMetrics::default());
     let (archive, headers) = (store.archive(), HeaderMap::new());
     let ask = |link: &'static str, last: u8| {
         let peer = Peer::of([192, 0, 2, last].into());

@@ -13,9 +13,9 @@ use super::denied::{self, Denied};
 use super::identify::Identifier;
 use super::identity::{Fields, Identity, Kind};
 use super::jwt::{self, Issuer, Issuers};
-use super::limits::{Limit, Who};
+use super::limits::{Limit, LimitKey};
 use super::review::{Reviewer, Right};
-use super::review_cache::{Keys, Outcome, ReviewCache, TIMES};
+use super::review_cache::{Decision, ReviewCache, ReviewKeys, TIMES};
 use super::reviews::Reviews;
 use super::settings::{AccessError, AccessSettings};
 use super::static_tokens::StaticTokens;
@@ -32,7 +32,7 @@ const REFUSALS: u32 = 60;
 
 /// The module that a request is for.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct ModuleRef<'a> {
     /// The Kubernetes namespace: an alias is resolved already.
     pub namespace: &'a str,
     pub name: &'a str,
@@ -41,7 +41,7 @@ pub struct Asked<'a> {
     pub holder: Option<&'a str>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> ModuleRef<'a> {
     /// The module at an address, whose namespace is canonical and which the Module `holder` has.
     pub fn at(address: &'a Address, holder: Option<&'a str>) -> Self {
         let Address { namespace, name, system } = address;
@@ -132,21 +132,21 @@ impl Access {
         self.identifier.issuers.named(url)
     }
 
-    /// Whether `identity` may download what is `asked`. The answer, and the time that it takes, do not depend on whether
+    /// Whether `identity` may download `module`. The answer, and the time that it takes, do not depend on whether
     /// there is a holder.
     pub async fn may_download(
         &self,
         identity: &Arc<Identity>,
         peer: Peer,
-        asked: Asked<'_>,
+        module: ModuleRef<'_>,
     ) -> Result<(), Denied> {
-        let who = payer(identity, peer);
-        let (permitted, new) = self.permitted(identity, who, Right::Download, asked).await?;
+        let limit_key = limit_key(identity, peer);
+        let (permitted, new) = self.permitted(identity, limit_key, Right::Download, module).await?;
         if permitted {
             return Ok(());
         }
         if new {
-            self.refusals.record(who, Instant::now());
+            self.refusals.record(limit_key, Instant::now());
         }
         Err(match identity.kind {
             Kind::Anonymous => Denied::Unauthenticated(self.no_token),
@@ -154,16 +154,16 @@ impl Access {
         })
     }
 
-    /// Whether a page shows the module `asked` to `identity`. Denials here do not count against the client: the page chose the
+    /// Whether a page shows `module` to `identity`. Denials here do not count against the client: the page chose the
     /// modules, not the client.
     pub async fn sees(
         &self,
         identity: &Arc<Identity>,
         peer: Peer,
         right: Right,
-        asked: Asked<'_>,
+        module: ModuleRef<'_>,
     ) -> Result<bool, Denied> {
-        let (permitted, _) = self.permitted(identity, payer(identity, peer), right, asked).await?;
+        let (permitted, _) = self.permitted(identity, limit_key(identity, peer), right, module).await?;
         Ok(permitted)
     }
 
@@ -171,22 +171,22 @@ impl Access {
     async fn permitted(
         &self,
         identity: &Arc<Identity>,
-        who: Who,
+        limit_key: LimitKey,
         right: Right,
-        asked: Asked<'_>,
+        module: ModuleRef<'_>,
     ) -> Result<(bool, bool), Denied> {
-        let (own, mut new) = self.decide(identity, who, right, asked).await;
+        let (own, mut new) = self.decide(identity, limit_key, right, module).await;
         let anonymous = self.anonymous.as_ref().filter(|_| identity.kind != Kind::Anonymous);
         let decision = match (own, anonymous) {
             // What clients without a token may download is public: every identity may.
             (Ok(Err(())), Some(anonymous)) => {
-                let (public, also_new) = self.decide(anonymous, who, right, asked).await;
+                let (public, also_new) = self.decide(anonymous, limit_key, right, module).await;
                 new |= also_new;
                 public
             }
             // What is public counts also while no review is possible.
             (Err(denied), Some(anonymous)) => {
-                let public = keys(anonymous, right, asked);
+                let public = keys(anonymous, right, module);
                 self.decisions.yes_despite(denied, &public, Instant::now()).ok_or(denied).map(Ok)
             }
             (own, _) => own,
@@ -194,33 +194,33 @@ impl Access {
         Ok((decision?.is_ok(), new))
     }
 
-    /// The decision, and whether this call caused the review, which counts for `who`.
+    /// The decision, and whether this call caused the review, which counts for `limit_key`.
     async fn decide(
         &self,
         identity: &Arc<Identity>,
-        who: Who,
+        limit_key: LimitKey,
         right: Right,
-        asked: Asked<'_>,
-    ) -> (Outcome<(), ()>, bool) {
+        module: ModuleRef<'_>,
+    ) -> (Decision<(), ()>, bool) {
         let now = Instant::now();
         let admit = || {
             let limited = |phrase| move |retry_after| Denied::TooMany { phrase, retry_after };
-            self.refusals.check(&who, now).map_err(limited(denied::TOO_MANY_REFUSALS))?;
-            self.new_reviews.take(who, now).map_err(limited(denied::TOO_MANY_REVIEWS))
+            self.refusals.check(&limit_key, now).map_err(limited(denied::TOO_MANY_REFUSALS))?;
+            self.new_reviews.take(limit_key, now).map_err(limited(denied::TOO_MANY_REVIEWS))
         };
         let review = || {
-            let name = asked.object().to_owned();
-            Arc::clone(&self.reviews).access(Arc::clone(identity), right, asked.namespace.to_owned(), name)
+            let name = module.object().to_owned();
+            Arc::clone(&self.reviews).access(Arc::clone(identity), right, module.namespace.to_owned(), name)
         };
-        self.decisions.ask(keys(identity, right, asked), now, admit, review).await
+        self.decisions.ask(keys(identity, right, module), now, admit, review).await
     }
 }
 
 /// Whose limits count a review.
-fn payer(identity: &Identity, peer: Peer) -> Who {
+fn limit_key(identity: &Identity, peer: Peer) -> LimitKey {
     match identity.kind {
-        Kind::Anonymous => Who::Peer(peer),
-        _ => Who::Identity(identity.limit_key),
+        Kind::Anonymous => LimitKey::Peer(peer),
+        _ => LimitKey::Identity(identity.limit_key),
     }
 }
 
@@ -234,19 +234,19 @@ fn issuers(settings: &AccessSettings) -> Result<Issuers, AccessError> {
 
 /// Two keys, so that timing does not show which of two addresses has a holder: a yes is kept by the object that is downloaded, a no
 /// by the requested address. If a no were kept by the object, it would be known when another address of that name is requested.
-fn keys(identity: &Identity, right: Right, asked: Asked<'_>) -> Keys {
+fn keys(identity: &Identity, right: Right, module: ModuleRef<'_>) -> ReviewKeys {
     let key = |kind: &str, parts: &[&str]| {
         let fields = Fields::new().bytes(&identity.rights_key).text(kind);
         parts.iter().fold(fields, |fields, part| fields.text(part)).digest()
     };
-    let object = [asked.namespace, asked.object()];
+    let object = [module.namespace, module.object()];
     match right {
-        Right::Download => Keys {
+        Right::Download => ReviewKeys {
             yes: key("object", &object),
-            no: key("address", &[asked.namespace, asked.name, asked.system]),
+            no: key("address", &[module.namespace, module.name, module.system]),
         },
         // Reviewed only for Modules that are shown already.
-        Right::Read => Keys { yes: key("read", &object), no: key("read", &object) },
+        Right::Read => ReviewKeys { yes: key("read", &object), no: key("read", &object) },
     }
 }
 

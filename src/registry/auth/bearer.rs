@@ -8,7 +8,7 @@ use super::denied::{self, Denied};
 use super::token::is_token68;
 
 /// A longer token is refused.
-const LONGEST: usize = 16 * 1024;
+const LONGEST_TOKEN: usize = 16 * 1024;
 
 /// The token of a request, if it has one. Its characters are those of `token68` (RFC 9110). A request with two headers has been
 /// refused before, in `http/rules.rs`.
@@ -28,7 +28,7 @@ pub(super) fn checked(token: &str) -> Result<SecretString, Denied> {
     if token.is_empty() {
         return Err(Denied::Unauthenticated(denied::EMPTY));
     }
-    if token.len() > LONGEST {
+    if token.len() > LONGEST_TOKEN {
         return Err(Denied::Unauthenticated(denied::TOO_LONG));
     }
     if !is_token68(token) {

@@ -10,9 +10,11 @@ use secrecy::{ExposeSecret, SecretString};
 use super::denied::{self, Denied};
 use super::identity::{Fields, Identity, Kind};
 use super::jwt::{Issuer, Issuers};
-use super::limits::{Limit, Who};
-use super::review_cache::{Answer, Failure, Key, Keys, Outcome, ReviewCache, TIMES, Times};
-use super::reviews::{Reviews, TokenAnswer, life};
+use super::limits::{Limit, LimitKey};
+use super::review_cache::{
+    Decision, Failure, ReviewCache, ReviewKey, ReviewKeys, ReviewResult, TIMES, Times,
+};
+use super::reviews::{Reviews, TokenReviewResult, life};
 use super::static_tokens::{self, StaticTokens};
 use super::token::Unverified;
 use crate::registry::http::Peer;
@@ -67,7 +69,7 @@ impl Identifier {
             let result = found.map_err(|phrase| self.refuse(key, Denied::Unauthenticated(phrase), peer, now));
             return (Kind::Static.label(), result);
         }
-        let keys = Keys { yes: key, no: key };
+        let keys = ReviewKeys { yes: key, no: key };
         if let Some(known) = self.identities.known(&keys, now) {
             let result = identified(known);
             return (result.as_ref().map_or("unknown", |identity| identity.kind.label()), result);
@@ -82,19 +84,19 @@ impl Identifier {
     /// Whether a peer may try another token.
     pub(super) fn may_try(&self, peer: Peer) -> Result<(), Denied> {
         let phrase = denied::TOO_MANY_FAILED_TOKENS;
-        let checked = self.failed_tokens.check(&Who::Peer(peer), Instant::now());
+        let checked = self.failed_tokens.check(&LimitKey::Peer(peer), Instant::now());
         checked.map_err(|retry_after| Denied::TooMany { phrase, retry_after })
     }
 
     /// Counts a failed token.
     pub(super) fn record_failure(&self, peer: Peer) {
-        self.failed_tokens.record(Who::Peer(peer), Instant::now());
+        self.failed_tokens.record(LimitKey::Peer(peer), Instant::now());
     }
 
     /// Refuses a token without a review. While the refusal is remembered, the token counts only once, because a client sends it
     /// for each module of a configuration. If the peer has to wait, that is the answer instead.
-    fn refuse(&self, key: Key, denied: Denied, peer: Peer, now: Instant) -> Denied {
-        let keys = Keys { yes: key, no: key };
+    fn refuse(&self, key: ReviewKey, denied: Denied, peer: Peer, now: Instant) -> Denied {
+        let keys = ReviewKeys { yes: key, no: key };
         if self.identities.known(&keys, now).is_some() {
             return denied;
         }
@@ -102,17 +104,17 @@ impl Identifier {
             return limited;
         }
         self.record_failure(peer);
-        let _ = self.identities.store(&keys, Answer::No(denied.phrase()), now);
+        let _ = self.identities.store(&keys, ReviewResult::No(denied.phrase()), now);
         denied
     }
 
     async fn review(
         &self,
         token: SecretString,
-        keys: Keys,
+        keys: ReviewKeys,
         now: Instant,
         peer: Peer,
-    ) -> (Kind, Outcome<Arc<Identity>, &'static str>) {
+    ) -> (Kind, Decision<Arc<Identity>, &'static str>) {
         // The claims are dropped before anything is awaited: they take several times the memory of their text.
         let (issuer, phrase) = Unverified::parse(token.expose_secret())
             .map(|jwt| {
@@ -152,26 +154,26 @@ pub(super) fn not_worth_a_review(
 /// A review that counts a refused token of its peer. It counts here, since the client may close the connection before the review
 /// ends: then nothing runs after the wait for the review.
 async fn counted(
-    review: impl Future<Output = TokenAnswer>,
+    review: impl Future<Output = TokenReviewResult>,
     failed_tokens: Arc<Limit>,
     peer: Peer,
-) -> TokenAnswer {
+) -> TokenReviewResult {
     let answer = review.await;
-    if matches!(answer, Answer::No(_)) {
-        failed_tokens.record(Who::Peer(peer), Instant::now());
+    if matches!(answer, ReviewResult::No(_)) {
+        failed_tokens.record(LimitKey::Peer(peer), Instant::now());
     }
     answer
 }
 
-async fn verified(issuer: Arc<Issuer>, token: SecretString) -> TokenAnswer {
+async fn verified(issuer: Arc<Issuer>, token: SecretString) -> TokenReviewResult {
     match issuer.verify(token.expose_secret(), Timestamp::now(), Instant::now()).await {
-        Ok(identity) => Answer::Yes { life: life(&identity), value: Arc::new(identity) },
-        Err(Denied::Unauthenticated(phrase)) => Answer::No(phrase),
+        Ok(identity) => ReviewResult::Yes { life: life(&identity), value: Arc::new(identity) },
+        Err(Denied::Unauthenticated(phrase)) => ReviewResult::No(phrase),
         // How long keys count is limited where they are kept.
-        Err(denied) => Answer::Failed(Failure { denied, remember: false, stale: false }),
+        Err(denied) => ReviewResult::Failed(Failure { denied, remember: false, stale: false }),
     }
 }
 
-fn identified(outcome: Outcome<Arc<Identity>, &'static str>) -> Identified {
+fn identified(outcome: Decision<Arc<Identity>, &'static str>) -> Identified {
     outcome?.map_err(Denied::Unauthenticated)
 }

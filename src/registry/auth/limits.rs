@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::bounded::Bounded;
-use super::review_cache::Key;
+use super::review_cache::ReviewKey;
 use crate::domain::Mutex;
 use crate::registry::http::Peer;
 
@@ -14,24 +14,24 @@ const REMEMBERED: usize = 16_384;
 
 /// Reviews that run at once.
 const RUNNING: usize = 32;
-/// Reviews that wait for one of these slots.
+/// Reviews that wait for one of these permits.
 const WAITING: usize = 256;
 /// How long they wait.
-const PATIENCE: Duration = Duration::from_secs(3);
+const REVIEW_WAIT: Duration = Duration::from_secs(3);
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// Who is limited.
+/// The identity or peer whose events a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Who {
-    Identity(Key),
+pub(super) enum LimitKey {
+    Identity(ReviewKey),
     Peer(Peer),
 }
 
 /// Permits a number of events per minute, and as many at once: a token bucket, kept as the instant at which it is full again.
 pub(super) struct Limit {
     interval: Duration,
-    full_at: Mutex<Bounded<Who, Instant>>,
+    full_at: Mutex<Bounded<LimitKey, Instant>>,
 }
 
 impl Limit {
@@ -40,25 +40,25 @@ impl Limit {
     }
 
     /// Whether another one is permitted; otherwise the seconds until it is.
-    pub(super) fn check(&self, who: &Who, now: Instant) -> Result<(), u32> {
+    pub(super) fn check(&self, key: &LimitKey, now: Instant) -> Result<(), u32> {
         let full_at = self.full_at.lock();
-        self.room(full_at.get(who), now)
+        self.room(full_at.get(key), now)
     }
 
     /// Takes one, if it is permitted.
-    pub(super) fn take(&self, who: Who, now: Instant) -> Result<(), u32> {
+    pub(super) fn take(&self, key: LimitKey, now: Instant) -> Result<(), u32> {
         let mut full_at = self.full_at.lock();
-        self.room(full_at.get(&who), now)?;
-        let next = full_at.get(&who).copied().unwrap_or(now).max(now) + self.interval;
-        full_at.insert(who, next, |full_at| *full_at <= now);
+        self.room(full_at.get(&key), now)?;
+        let next = full_at.get(&key).copied().unwrap_or(now).max(now) + self.interval;
+        full_at.insert(key, next, |full_at| *full_at <= now);
         Ok(())
     }
 
     /// Counts one that has happened, permitted or not.
-    pub(super) fn record(&self, who: Who, now: Instant) {
+    pub(super) fn record(&self, key: LimitKey, now: Instant) {
         let mut full_at = self.full_at.lock();
-        let next = full_at.get(&who).copied().unwrap_or(now).max(now) + self.interval;
-        full_at.insert(who, next.min(now + MINUTE), |full_at| *full_at <= now);
+        let next = full_at.get(&key).copied().unwrap_or(now).max(now) + self.interval;
+        full_at.insert(key, next.min(now + MINUTE), |full_at| *full_at <= now);
     }
 
     fn room(&self, full_at: Option<&Instant>, now: Instant) -> Result<(), u32> {
@@ -72,25 +72,25 @@ impl Limit {
     }
 }
 
-/// Slots for reviews in flight.
-pub(super) struct Slots {
+/// Permits for reviews in flight.
+pub(super) struct ReviewPermits {
     running: Semaphore,
     waiting: Semaphore,
 }
 
-impl Default for Slots {
+impl Default for ReviewPermits {
     fn default() -> Self {
         Self { running: Semaphore::new(RUNNING), waiting: Semaphore::new(WAITING) }
     }
 }
 
-impl Slots {
-    /// A slot, or `None` when too many wait or the wait takes too long.
+impl ReviewPermits {
+    /// A permit, or `None` when too many wait or the wait takes too long.
     pub(super) async fn take(&self) -> Option<SemaphorePermit<'_>> {
-        if let Ok(slot) = self.running.try_acquire() {
-            return Some(slot);
+        if let Ok(permit) = self.running.try_acquire() {
+            return Some(permit);
         }
         let _waiting = self.waiting.try_acquire().ok()?;
-        tokio::time::timeout(PATIENCE, self.running.acquire()).await.ok()?.ok()
+        tokio::time::timeout(REVIEW_WAIT, self.running.acquire()).await.ok()?.ok()
     }
 }

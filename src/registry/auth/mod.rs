@@ -24,11 +24,11 @@ mod review;
 mod review_cache;
 mod reviews;
 mod settings;
-pub(super) mod shallow;
 mod static_tokens;
 pub(super) mod token;
+pub(super) mod untrusted_json;
 
-pub use self::access::{Access, Asked};
+pub use self::access::{Access, ModuleRef};
 pub use self::audience::own_token;
 pub use self::denied::Denied;
 pub use self::identity::{Identity, Kind};

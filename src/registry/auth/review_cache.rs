@@ -11,7 +11,7 @@ use super::denied::{Denied, REVIEW_PAUSE};
 use crate::domain::Mutex;
 
 /// A digest of what is reviewed.
-pub(super) type Key = [u8; 32];
+pub(super) type ReviewKey = [u8; 32];
 
 /// For how long answers count, from their review.
 #[derive(Clone, Copy, Debug)]
@@ -32,16 +32,16 @@ pub(super) const TIMES: Times = Times {
     failure: Duration::from_secs(1).saturating_mul(REVIEW_PAUSE),
 };
 
-/// Where the answer is kept. A no may need a narrower key than a yes: see [`Asked`](super::Asked).
+/// Where the answer is kept. A no may need a narrower key than a yes: see [`ModuleRef`](super::ModuleRef).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Keys {
-    pub yes: Key,
-    pub no: Key,
+pub(super) struct ReviewKeys {
+    pub yes: ReviewKey,
+    pub no: ReviewKey,
 }
 
-/// The outcome of a review.
+/// The result of a review.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer<Y, N> {
+pub(super) enum ReviewResult<Y, N> {
     /// `life`: the longest time for which it counts, if something limits it.
     Yes {
         value: Y,
@@ -62,7 +62,7 @@ pub(super) struct Failure {
 }
 
 /// A yes or no, or why there is neither.
-pub(super) type Outcome<Y, N> = Result<Result<Y, N>, Denied>;
+pub(super) type Decision<Y, N> = Result<Result<Y, N>, Denied>;
 
 struct Yes<Y> {
     value: Y,
@@ -71,13 +71,13 @@ struct Yes<Y> {
 }
 
 struct State<Y, N> {
-    yes: Bounded<Key, Yes<Y>>,
+    yes: Bounded<ReviewKey, Yes<Y>>,
     /// In a map of its own, so that a flood of refusals evicts no permission.
-    no: Bounded<Key, (N, Instant)>,
-    failed: Bounded<Key, (Failure, Instant)>,
+    no: Bounded<ReviewKey, (N, Instant)>,
+    failed: Bounded<ReviewKey, (Failure, Instant)>,
     /// By both keys: while the holder of an address changes, two requests for it may need reviews of different objects. Each
     /// ends with the task that holds the sender.
-    open: HashMap<Keys, watch::Receiver<Option<Outcome<Y, N>>>>,
+    open: HashMap<ReviewKeys, watch::Receiver<Option<Decision<Y, N>>>>,
 }
 
 pub(super) struct ReviewCache<Y, N> {
@@ -101,13 +101,13 @@ where
     }
 
     /// What is known without a review.
-    pub(super) fn known(&self, keys: &Keys, now: Instant) -> Option<Outcome<Y, N>> {
+    pub(super) fn known(&self, keys: &ReviewKeys, now: Instant) -> Option<Decision<Y, N>> {
         self.state.lock().known(keys, now)
     }
 
     /// A permission that counts although another identity's review was denied. One that is kept for failing reviews does not
     /// count for an identity that only has had too many of them: the API server may have withdrawn it meanwhile.
-    pub(super) fn yes_despite(&self, denied: Denied, keys: &Keys, now: Instant) -> Option<Y> {
+    pub(super) fn yes_despite(&self, denied: Denied, keys: &ReviewKeys, now: Instant) -> Option<Y> {
         match denied {
             Denied::TooMany { .. } => self.known(keys, now)?.ok()?.ok(),
             _ => self.state.lock().stale(keys, now),
@@ -118,13 +118,13 @@ where
     /// continues when its caller gives up. The second value says whether this call started it.
     pub(super) async fn ask<F>(
         self: &Arc<Self>,
-        keys: Keys,
+        keys: ReviewKeys,
         now: Instant,
         admit: impl FnOnce() -> Result<(), Denied>,
         review: impl FnOnce() -> F,
-    ) -> (Outcome<Y, N>, bool)
+    ) -> (Decision<Y, N>, bool)
     where
-        F: Future<Output = Answer<Y, N>> + Send + 'static,
+        F: Future<Output = ReviewResult<Y, N>> + Send + 'static,
     {
         let (mut receiver, started) = {
             let mut state = self.state.lock();
@@ -155,10 +155,15 @@ where
     }
 
     /// Keeps the answer, and returns the outcome for its callers.
-    pub(super) fn store(&self, keys: &Keys, answer: Answer<Y, N>, now: Instant) -> Outcome<Y, N> {
+    pub(super) fn store(
+        &self,
+        keys: &ReviewKeys,
+        answer: ReviewResult<Y, N>,
+        now: Instant,
+    ) -> Decision<Y, N> {
         let mut state = self.state.lock();
         match answer {
-            Answer::Yes { value, life } => {
+            ReviewResult::Yes { value, life } => {
                 let until = |time: Duration| now + life.map_or(time, |life| life.min(time));
                 let (fresh_until, stale_until) = (until(self.times.yes), until(self.times.stale));
                 state.no.remove(&keys.no);
@@ -167,14 +172,14 @@ where
                 state.yes.insert(keys.yes, yes, |yes| yes.stale_until <= now);
                 Ok(Ok(value))
             }
-            Answer::No(reason) => {
+            ReviewResult::No(reason) => {
                 state.yes.remove(&keys.yes);
                 state.failed.remove(&keys.no);
                 let no = (reason.clone(), now + self.times.no);
                 state.no.insert(keys.no, no, |(_, until)| *until <= now);
                 Ok(Err(reason))
             }
-            Answer::Failed(failure) => {
+            ReviewResult::Failed(failure) => {
                 if failure.remember {
                     let failed = (failure, now + self.times.failure);
                     state.failed.insert(keys.no, failed, |(_, until)| *until <= now);
@@ -186,7 +191,7 @@ where
 }
 
 impl<Y: Clone, N: Clone> State<Y, N> {
-    fn known(&self, keys: &Keys, now: Instant) -> Option<Outcome<Y, N>> {
+    fn known(&self, keys: &ReviewKeys, now: Instant) -> Option<Decision<Y, N>> {
         if let Some((reason, until)) = self.no.get(&keys.no)
             && now < *until
         {
@@ -201,14 +206,14 @@ impl<Y: Clone, N: Clone> State<Y, N> {
         (now < *until).then(|| self.failed_outcome(keys, *failure, now))
     }
 
-    fn failed_outcome(&self, keys: &Keys, failure: Failure, now: Instant) -> Outcome<Y, N> {
+    fn failed_outcome(&self, keys: &ReviewKeys, failure: Failure, now: Instant) -> Decision<Y, N> {
         match self.stale(keys, now).filter(|_| failure.stale) {
             Some(value) => Ok(Ok(value)),
             None => Err(failure.denied),
         }
     }
 
-    fn stale(&self, keys: &Keys, now: Instant) -> Option<Y> {
+    fn stale(&self, keys: &ReviewKeys, now: Instant) -> Option<Y> {
         self.yes.get(&keys.yes).filter(|yes| now < yes.stale_until).map(|yes| yes.value.clone())
     }
 }
@@ -216,7 +221,7 @@ impl<Y: Clone, N: Clone> State<Y, N> {
 /// Ends an open review when its task ends, a panic included.
 struct Open<Y, N> {
     cache: Arc<ReviewCache<Y, N>>,
-    keys: Keys,
+    keys: ReviewKeys,
 }
 
 impl<Y, N> Drop for Open<Y, N> {

@@ -8,32 +8,32 @@ use secrecy::SecretString;
 
 use super::denied::{self, Denied};
 use super::identity::Identity;
-use super::limits::Slots;
+use super::limits::ReviewPermits;
 use super::review::{Pending, Reviewer, Right};
-use super::review_cache::{Answer, Failure};
+use super::review_cache::{Failure, ReviewResult};
 use crate::domain::Mutex;
 use crate::observe::log_limit::LogLimit;
 use crate::registry::metrics::RegistryMetrics;
 
 /// Whose token it is, or the reason phrase.
-pub(super) type TokenAnswer = Answer<Arc<Identity>, &'static str>;
+pub(super) type TokenReviewResult = ReviewResult<Arc<Identity>, &'static str>;
 
 pub(super) struct Reviews {
     reviewer: Box<dyn Reviewer>,
-    slots: Slots,
+    permits: ReviewPermits,
     metrics: RegistryMetrics,
     failed: Mutex<LogLimit>,
 }
 
 impl Reviews {
     pub(super) fn new(reviewer: Box<dyn Reviewer>, metrics: RegistryMetrics) -> Self {
-        Self { reviewer, slots: Slots::default(), metrics, failed: Mutex::default() }
+        Self { reviewer, permits: ReviewPermits::default(), metrics, failed: Mutex::default() }
     }
 
-    pub(super) async fn token(self: Arc<Self>, token: SecretString, audience: String) -> TokenAnswer {
+    pub(super) async fn token(self: Arc<Self>, token: SecretString, audience: String) -> TokenReviewResult {
         let answer = |identity: Option<Identity>| match identity {
-            Some(identity) => Answer::Yes { life: life(&identity), value: Arc::new(identity) },
-            None => Answer::No(denied::NOT_ACCEPTED),
+            Some(identity) => ReviewResult::Yes { life: life(&identity), value: Arc::new(identity) },
+            None => ReviewResult::No(denied::NOT_ACCEPTED),
         };
         self.review("token", || self.reviewer.token(token, audience), answer).await
     }
@@ -44,28 +44,29 @@ impl Reviews {
         right: Right,
         namespace: String,
         name: String,
-    ) -> Answer<(), ()> {
-        let answer =
-            |permitted| if permitted { Answer::Yes { value: (), life: None } } else { Answer::No(()) };
+    ) -> ReviewResult<(), ()> {
+        let answer = |permitted| {
+            if permitted { ReviewResult::Yes { value: (), life: None } } else { ReviewResult::No(()) }
+        };
         let request = || self.reviewer.access(&identity, right, &namespace, &name);
         self.review("access", request, answer).await
     }
 
-    /// Requests a review when there is a slot for it.
+    /// Requests a review when there is a permit for it.
     async fn review<T, Y, N>(
         &self,
         kind: &'static str,
         request: impl FnOnce() -> Pending<T>,
-        answer: impl FnOnce(T) -> Answer<Y, N>,
-    ) -> Answer<Y, N> {
-        let Some(_slot) = self.slots.take().await else {
+        answer: impl FnOnce(T) -> ReviewResult<Y, N>,
+    ) -> ReviewResult<Y, N> {
+        let Some(_permit) = self.permits.take().await else {
             self.metrics.reviewed(kind, "not_sent");
-            return Answer::Failed(Failure { denied: Denied::BUSY, remember: false, stale: true });
+            return ReviewResult::Failed(Failure { denied: Denied::BUSY, remember: false, stale: true });
         };
         match request().await {
             Ok(reviewed) => {
                 let answer = answer(reviewed);
-                let outcome = if matches!(answer, Answer::Yes { .. }) { "accepted" } else { "refused" };
+                let outcome = if matches!(answer, ReviewResult::Yes { .. }) { "accepted" } else { "refused" };
                 self.metrics.reviewed(kind, outcome);
                 answer
             }
@@ -74,7 +75,7 @@ impl Reviews {
                 if let Some(count) = self.failed.lock().add() {
                     tracing::warn!(kind, error, count, "a review by the Kubernetes API failed");
                 }
-                Answer::Failed(Failure { denied: Denied::API_SERVER, remember: true, stale: true })
+                ReviewResult::Failed(Failure { denied: Denied::API_SERVER, remember: true, stale: true })
             }
         }
     }

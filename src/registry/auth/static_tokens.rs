@@ -19,7 +19,7 @@ use crate::registry::reread::{INTERVAL, read_again};
 /// Static tokens begin with this.
 pub(super) const PREFIX: &str = "odt_";
 /// 32 bytes in base64url, the shortest encoding that is in use.
-const SHORTEST: usize = PREFIX.len() + 43;
+const SHORTEST_TOKEN: usize = PREFIX.len() + 43;
 /// Longer files hold something else.
 const LONGEST_FILE: u64 = 4096;
 
@@ -61,7 +61,7 @@ impl StaticTokens {
 
     /// Whose token it is, or the reason phrase. Every entry is compared, in constant time.
     pub(super) fn find(&self, token: &str) -> Result<Arc<Identity>, &'static str> {
-        if token.len() < SHORTEST {
+        if token.len() < SHORTEST_TOKEN {
             return Err(denied::SHORT_STATIC);
         }
         let sha256 = digest(&SHA256, token.as_bytes());

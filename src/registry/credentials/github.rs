@@ -10,7 +10,7 @@ use url::Url;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
-struct Answer {
+struct TokenResponse {
     value: String,
 }
 
@@ -36,5 +36,5 @@ async fn request(url: &str, token: &SecretString, audience: &str) -> Result<Secr
     if !response.status().is_success() {
         return Err(format!("answer {}", response.status()));
     }
-    response.json::<Answer>().await.map(|answer| answer.value.into()).map_err(failed)
+    response.json::<TokenResponse>().await.map(|answer| answer.value.into()).map_err(failed)
 }

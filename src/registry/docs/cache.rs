@@ -54,11 +54,11 @@ impl NoDocs {
     }
 }
 
-pub(super) type Key = [u8; 32];
-pub(super) type Answer = Result<Arc<Packed>, NoDocs>;
+pub(super) type DocsKey = [u8; 32];
+pub(super) type DocsResult = Result<Arc<Packed>, NoDocs>;
 
-struct Known {
-    answer: Answer,
+struct CacheEntry {
+    answer: DocsResult,
     /// When the archive is read again; `None`: never, since it does not change.
     until: Option<Instant>,
     used: u64,
@@ -66,32 +66,32 @@ struct Known {
 
 /// The documentation that was read. The least recently used is removed first.
 #[derive(Default)]
-pub(super) struct Kept {
-    answers: HashMap<Key, Known>,
+pub(super) struct DocsCache {
+    answers: HashMap<DocsKey, CacheEntry>,
     uses: u64,
     bytes: usize,
 }
 
-impl Kept {
-    pub(super) fn get(&mut self, key: &Key, now: Instant) -> Option<Answer> {
+impl DocsCache {
+    pub(super) fn get(&mut self, key: &DocsKey, now: Instant) -> Option<DocsResult> {
         self.uses += 1;
         let known = self.answers.get_mut(key)?;
         known.used = self.uses;
         known.until.is_none_or(|end| now < end).then(|| known.answer.clone())
     }
 
-    pub(super) fn put(&mut self, key: Key, answer: Answer, now: Instant) {
+    pub(super) fn put(&mut self, key: DocsKey, answer: DocsResult, now: Instant) {
         let until = match answer {
             Ok(_) | Err(NoDocs::TooLarge | NoDocs::Unreadable) => None,
             Err(NoDocs::TooSlow | NoDocs::Disk) => Some(now + PAUSE),
             // The archive can be read again at once.
             Err(NoDocs::Busy | NoDocs::Store(_)) => return,
         };
-        let size = |answer: &Answer| 128 + answer.as_ref().map_or(0, |packed| packed.size());
+        let size = |answer: &DocsResult| 128 + answer.as_ref().map_or(0, |packed| packed.size());
         let bytes = size(&answer);
         self.uses += 1;
         self.bytes += bytes;
-        if let Some(old) = self.answers.insert(key, Known { answer, until, used: self.uses }) {
+        if let Some(old) = self.answers.insert(key, CacheEntry { answer, until, used: self.uses }) {
             self.bytes -= size(&old.answer);
         }
         while self.bytes > KEPT {
@@ -122,14 +122,14 @@ mod tests {
 
     #[test]
     fn what_the_machine_may_have_caused_is_tried_again_after_a_minute() {
-        let (mut kept, now) = (Kept::default(), Instant::now());
+        let (mut cache, now) = (DocsCache::default(), Instant::now());
         let later = now + PAUSE;
         let errors = [NoDocs::TooSlow, NoDocs::Disk, NoDocs::Unreadable, NoDocs::Store(Fault::Silent)];
         for (at, error) in errors.into_iter().enumerate() {
             let key = [u8::try_from(at).unwrap(); 32];
-            kept.put(key, Err(error), now);
-            let known = |kept: &mut Kept, now| kept.get(&key, now).map(|known| known.err().unwrap());
-            let (at_once, after) = (known(&mut kept, now), known(&mut kept, later));
+            cache.put(key, Err(error), now);
+            let known = |cache: &mut DocsCache, now| cache.get(&key, now).map(|known| known.err().unwrap());
+            let (at_once, after) = (known(&mut cache, now), known(&mut cache, later));
             match error {
                 NoDocs::TooSlow | NoDocs::Disk => assert_eq!((at_once, after), (Some(error), None)),
                 NoDocs::Unreadable => assert_eq!((at_once, after), (Some(error), Some(error))),

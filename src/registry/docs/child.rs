@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 
 use super::cache::{LARGEST, NoDocs};
-use super::folders::{Failed, read};
+use super::folders::{DocsFailure, read};
 use super::markdown::Links;
 use super::packed::Packed;
 use crate::domain::text::cut;
@@ -40,7 +40,7 @@ pub struct Arguments {
 }
 
 /// What a child prints.
-type Answer = Result<Packed, Failed>;
+type ChildOutput = Result<Packed, DocsFailure>;
 
 /// Reads an archive and prints its documentation as JSON: the work of the child.
 ///
@@ -51,18 +51,18 @@ pub fn run(arguments: &Arguments) -> std::io::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(arguments.seconds);
     let links = Links { base: arguments.links.clone() };
     let docs = read(&arguments.archive, &arguments.spool_dir, deadline);
-    let answer: Answer = docs.map(|docs| Packed::pack(docs, &links)).and_then(not_too_large);
+    let answer: ChildOutput = docs.map(|docs| Packed::pack(docs, &links)).and_then(not_too_large);
     let mut output = std::io::stdout().lock();
     serde_json::to_writer(&mut output, &answer)?;
     output.flush()
 }
 
-fn not_too_large(packed: Packed) -> Answer {
+fn not_too_large(packed: Packed) -> ChildOutput {
     let size = packed.size();
     if size <= LARGEST {
         Ok(packed)
     } else {
-        Err(Failed::new(NoDocs::TooLarge, format!("it has {size} bytes")))
+        Err(DocsFailure::new(NoDocs::TooLarge, format!("it has {size} bytes")))
     }
 }
 
@@ -104,14 +104,14 @@ pub(super) async fn documentation(
     let Ok(ended) = ended else { return Err(NoDocs::TooSlow) };
     let (status, answer, report) = ended.map_err(failed)?;
     let report = cut(&report, 300);
-    match serde_json::from_slice::<Answer>(&answer) {
+    match serde_json::from_slice::<ChildOutput>(&answer) {
         Ok(Ok(packed)) => {
             if !report.is_empty() {
                 tracing::warn!(report, "a part of the documentation of an archive could not be read");
             }
             Ok(packed)
         }
-        Ok(Err(Failed { why, cause })) => {
+        Ok(Err(DocsFailure { why, cause })) => {
             if why == NoDocs::Disk {
                 tracing::warn!(
                     cause,

@@ -10,7 +10,7 @@ use super::model::Folder;
 use super::packed::{Packed, escaped};
 
 /// The most bytes of HTML that show the changes of a comparison.
-const LONGEST: usize = 2 << 20;
+const LONGEST_COMPARISON: usize = 2 << 20;
 /// The tags of a change, in bytes of HTML.
 const TAGS: usize = 256;
 
@@ -66,7 +66,7 @@ impl Comparison {
 /// What changed from `old` to `new`. Only one folder of each is unpacked at a time.
 pub(super) fn compare(old: &Packed, new: &Packed) -> Comparison {
     let paths = &called(old) | &called(new);
-    let (mut is_cut, mut room) = (old.is_cut || new.is_cut, LONGEST);
+    let (mut is_cut, mut room) = (old.is_cut || new.is_cut, LONGEST_COMPARISON);
     let modules = paths.into_iter().filter_map(|path| {
         let unpacked = |docs: &Packed| docs.folder(path).map(|shown| shown.folder);
         let removed = || change("module", "", "removed", (None, None), true);

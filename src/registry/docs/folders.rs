@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::cache::NoDocs;
-use super::markdown::LONGEST;
+use super::markdown::LONGEST_README;
 use super::merge::{finish, override_with};
 use super::model::{Docs, Folder, Unreadable};
 use super::{json, native};
@@ -20,7 +20,7 @@ const FOLDERS: usize = 200;
 const FILE: u64 = 1 << 20;
 /// The most bytes that are read of a README: a few more than are shown, so that the page says that it is cut. They leave room for a
 /// byte order mark and for a part of a character at the end.
-const README: u64 = LONGEST as u64 + 8;
+const README: u64 = LONGEST_README as u64 + 8;
 /// The most bytes that are read of all files together.
 const TOTAL: u64 = 4 << 20;
 /// The most components of a submodule's path.
@@ -36,7 +36,7 @@ pub(super) const LIMITS: Limits = Limits {
 };
 
 /// The documentation of the archive at `stored`. It blocks, at most until `deadline` and for one file longer.
-pub(super) fn read(stored: &Path, spool_dir: &Path, deadline: Instant) -> Result<Docs, Failed> {
+pub(super) fn read(stored: &Path, spool_dir: &Path, deadline: Instant) -> Result<Docs, DocsFailure> {
     let archive = StoredArchive::open(stored, &LIMITS, spool_dir)?;
     let mut docs = Docs::default();
     let mut left = TOTAL;
@@ -49,7 +49,7 @@ pub(super) fn read(stored: &Path, spool_dir: &Path, deadline: Instant) -> Result
         let mut overrides = Vec::new();
         for (name, file) in files {
             if Instant::now() > deadline {
-                return Err(Failed::new(NoDocs::TooSlow, format!("not read in time from {name} on")));
+                return Err(DocsFailure::new(NoDocs::TooSlow, format!("not read in time from {name} on")));
             }
             let len = if is_readme(name) { file.len.min(README) } else { file.len };
             if len > FILE || len > left {
@@ -91,18 +91,18 @@ pub(super) fn contained(read: impl FnOnce() -> Option<String>) -> Option<String>
 
 /// Why an archive could not be read, for its page and for the log.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Failed {
+pub(super) struct DocsFailure {
     pub why: NoDocs,
     pub cause: String,
 }
 
-impl Failed {
+impl DocsFailure {
     pub(super) fn new(why: NoDocs, cause: String) -> Self {
         Self { why, cause }
     }
 }
 
-impl From<ArchiveError> for Failed {
+impl From<ArchiveError> for DocsFailure {
     fn from(error: ArchiveError) -> Self {
         let why = if matches!(error, ArchiveError::Io { .. }) { NoDocs::Disk } else { NoDocs::Unreadable };
         Self::new(why, error.to_string())

@@ -11,7 +11,7 @@ use futures::future::{BoxFuture, FutureExt as _, Shared};
 use futures::{StreamExt as _, stream};
 use tracing::Instrument as _;
 
-use super::cache::{Answer, Kept, Key, NoDocs};
+use super::cache::{DocsCache, DocsKey, DocsResult, NoDocs};
 use super::child;
 use super::compare::{Comparison, compare};
 use super::folders::LIMITS;
@@ -20,7 +20,7 @@ use super::markdown::Links;
 use super::packed::Packed;
 use crate::controller::bulkhead::{Bulkhead, BulkheadPermit};
 use crate::domain::{Mutex, hash_of};
-use crate::registry::archive::{self, Archive, Failed, Opened};
+use crate::registry::archive::{self, Archive, Opened, ReadFailure};
 use crate::registry::http::Peer;
 use crate::registry::index::ServedVersion;
 use crate::registry::metrics::RegistryMetrics;
@@ -39,7 +39,7 @@ const TIME: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 /// them may be of one client.
 const REQUESTS: usize = 256;
 /// How long a request waits.
-const PATIENCE: Duration = Duration::from_secs(30);
+const REQUEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Reads the documentation of archives. A clone shares the limits.
 #[derive(Clone)]
@@ -47,8 +47,8 @@ pub struct Library {
     storage: Arc<Storage>,
     spool_dir: PathBuf,
     metrics: RegistryMetrics,
-    kept: Arc<Mutex<Kept>>,
-    reading: Arc<Mutex<HashMap<Key, Reading>>>,
+    cache: Arc<Mutex<DocsCache>>,
+    reading: Arc<Mutex<HashMap<DocsKey, Reading>>>,
     /// Two permits for each archive: by client, and by `tenant`.
     waiting: Arc<Bulkhead>,
     /// By `tenant`.
@@ -60,7 +60,7 @@ pub struct Library {
 }
 
 /// A read of an archive, for which several requests can wait.
-type Reading = Shared<BoxFuture<'static, Answer>>;
+type Reading = Shared<BoxFuture<'static, DocsResult>>;
 
 impl Library {
     /// Archives are unpacked into `spool_dir`. Failures of the store are counted in `metrics`.
@@ -70,7 +70,7 @@ impl Library {
             storage,
             spool_dir,
             metrics,
-            kept: Arc::default(),
+            cache: Arc::default(),
             reading: Arc::default(),
             waiting: limit(2 * WAITING, WAITING / 2),
             slots: limit(AT_ONCE, 1),
@@ -84,8 +84,8 @@ impl Library {
     pub fn put(&self, version: &ServedVersion, docs: super::Docs) {
         let links = Links::of(version);
         let packed = Packed::pack(docs, &links);
-        let mut kept = self.kept.lock();
-        kept.put(key(&version.archive, &links), Ok(Arc::new(packed)), Instant::now());
+        let mut cache = self.cache.lock();
+        cache.put(key(&version.archive, &links), Ok(Arc::new(packed)), Instant::now());
     }
 
     /// The permits of comparisons and large pages that are made, and of requests that wait.
@@ -102,7 +102,7 @@ impl Library {
         version: &ServedVersion,
         folder: &str,
         peer: Peer,
-        show: impl FnOnce(Answer) -> T + Send + 'static,
+        show: impl FnOnce(DocsResult) -> T + Send + 'static,
     ) -> Result<T, NoDocs> {
         let docs = self.docs(namespace, version, peer).await;
         if !docs.as_ref().is_ok_and(|packed| packed.is_large(folder)) {
@@ -138,10 +138,10 @@ impl Library {
     }
 
     /// The documentation of a version. Requests for the same archive share one read, which continues if all of them end.
-    async fn docs(&self, namespace: Option<&str>, version: &ServedVersion, peer: Peer) -> Answer {
+    async fn docs(&self, namespace: Option<&str>, version: &ServedVersion, peer: Peer) -> DocsResult {
         let links = Links::of(version);
         let key = key(&version.archive, &links);
-        if let Some(known) = self.kept.lock().get(&key, Instant::now()) {
+        if let Some(known) = self.cache.lock().get(&key, Instant::now()) {
             return known;
         }
         if version.archive.size > LIMITS.archive_bytes {
@@ -150,24 +150,24 @@ impl Library {
         let _permit = self.requests.try_acquire(hash_of(peer)).ok_or(NoDocs::Busy)?;
         let tenant = tenant(namespace, key);
         let read = self.begin(key, version.archive.clone(), links, hash_of(peer), tenant)?;
-        tokio::time::timeout(PATIENCE, read).await.unwrap_or(Err(NoDocs::Busy))
+        tokio::time::timeout(REQUEST_WAIT, read).await.unwrap_or(Err(NoDocs::Busy))
     }
 
     async fn turn(&self, peer: Peer) -> Result<BulkheadPermit, NoDocs> {
         let peer = hash_of(peer);
         let _permit = self.requests.try_acquire(peer).ok_or(NoDocs::Busy)?;
-        tokio::time::timeout(PATIENCE, self.turns.acquire(peer)).await.map_err(|_| NoDocs::Busy)
+        tokio::time::timeout(REQUEST_WAIT, self.turns.acquire(peer)).await.map_err(|_| NoDocs::Busy)
     }
 
     /// The documentation of a version that was read before. Another read would keep the turn from the others.
-    fn known(&self, version: &ServedVersion) -> Answer {
-        let known = self.kept.lock().get(&key(&version.archive, &Links::of(version)), Instant::now());
+    fn known(&self, version: &ServedVersion) -> DocsResult {
+        let known = self.cache.lock().get(&key(&version.archive, &Links::of(version)), Instant::now());
         known.unwrap_or(Err(NoDocs::Busy))
     }
 
     fn begin(
         &self,
-        key: Key,
+        key: DocsKey,
         archive: Archive,
         links: Links,
         peer: u64,
@@ -185,7 +185,7 @@ impl Library {
             // A read that panics must not be the answer until the registry ends.
             let answer = AssertUnwindSafe(library.read(tenant, &archive, &links)).catch_unwind().await;
             let answer = answer.unwrap_or(Err(NoDocs::Disk));
-            library.kept.lock().put(key, answer.clone(), Instant::now());
+            library.cache.lock().put(key, answer.clone(), Instant::now());
             library.reading.lock().remove(&key);
             answer
         });
@@ -194,7 +194,7 @@ impl Library {
         Ok(read)
     }
 
-    async fn read(&self, tenant: u64, archive: &Archive, links: &Links) -> Answer {
+    async fn read(&self, tenant: u64, archive: &Archive, links: &Links) -> DocsResult {
         // Held until the child has ended, even if no request waits for it.
         let _slot = self.slots.acquire(tenant).await;
         let object = archive.location.location();
@@ -210,14 +210,14 @@ impl Library {
     }
 
     /// A failure of the store, classified, logged and counted as those of downloads.
-    fn failed(&self, archive: &Archive, failed: &Failed) -> NoDocs {
+    fn failed(&self, archive: &Archive, failed: &ReadFailure) -> NoDocs {
         archive::report(failed, &archive.location.location(), &self.metrics);
         NoDocs::Store(failed.fault())
     }
 
     /// The archive in a temporary file. Fails unless the bytes have the recorded checksum.
     async fn fetch(&self, archive: &Archive) -> Result<tempfile::TempPath, NoDocs> {
-        let failed = |failed: Failed| self.failed(archive, &failed);
+        let failed = |failed: ReadFailure| self.failed(archive, &failed);
         let opened = archive::open(&self.storage, archive, None, &self.metrics).await;
         let Opened { first, rest, .. } = opened.map_err(failed)?;
         let (file, path) = temporary_file(&self.spool_dir).map_err(NoDocs::disk)?.into_parts();
@@ -225,20 +225,20 @@ impl Library {
         let (mut hash, mut size) = (Context::new(&SHA256), 0_u64);
         let mut body = stream::iter([Ok(first)]).chain(rest);
         while let Some(chunk) = body.next().await {
-            let chunk = chunk.map_err(|error| failed(Failed::Storage(error)))?;
+            let chunk = chunk.map_err(|error| failed(ReadFailure::Storage(error)))?;
             size += chunk.len() as u64;
             if size > archive.size {
-                return Err(failed(Failed::Differs));
+                return Err(failed(ReadFailure::Differs));
             }
             hash.update(&chunk);
             tokio::io::AsyncWriteExt::write_all(&mut file, &chunk).await.map_err(NoDocs::disk)?;
         }
         tokio::io::AsyncWriteExt::flush(&mut file).await.map_err(NoDocs::disk)?;
         if size < archive.size {
-            return Err(failed(Failed::NoBytes));
+            return Err(failed(ReadFailure::NoBytes));
         }
         let is_recorded = hash.finish().as_ref() == archive.sha256;
-        if is_recorded { Ok(path) } else { Err(failed(Failed::Differs)) }
+        if is_recorded { Ok(path) } else { Err(failed(ReadFailure::Differs)) }
     }
 }
 
@@ -255,12 +255,12 @@ async fn in_turn<T: Send + 'static>(
 }
 
 /// Whose share of the reads an archive takes: its namespace's, or if there is no other, its own.
-fn tenant(namespace: Option<&str>, key: Key) -> u64 {
+fn tenant(namespace: Option<&str>, key: DocsKey) -> u64 {
     namespace.map_or_else(|| hash_of(key), hash_of)
 }
 
 /// The archive's checksum, so that a key never stands for other content, and what its links lead to.
-fn key(archive: &Archive, links: &Links) -> Key {
+fn key(archive: &Archive, links: &Links) -> DocsKey {
     let mut hash = Context::new(&SHA256);
     hash.update(&archive.sha256);
     hash.update(links.base.as_bytes());

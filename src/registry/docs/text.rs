@@ -7,7 +7,7 @@ use hcl_edit::expr::{Expression, Object, ObjectKey};
 use crate::domain::text::hex;
 
 /// The longest type, default or description that is kept, in bytes.
-const LONGEST: usize = 16 << 10;
+const LONGEST_TEXT: usize = 16 << 10;
 
 /// An expression as it is written, without the indentation of its block.
 pub(super) fn dedented(source: &str) -> String {
@@ -28,8 +28,8 @@ pub(super) fn unindented(text: &str) -> String {
 
 /// The beginning of a text that is too long, with a digest of the rest, so that texts which differ only there are not the same.
 pub(super) fn cut(mut text: String) -> String {
-    if text.len() > LONGEST {
-        let rest = text.split_off(text.floor_char_boundary(LONGEST));
+    if text.len() > LONGEST_TEXT {
+        let rest = text.split_off(text.floor_char_boundary(LONGEST_TEXT));
         let sum = hex(digest(&SHA256, rest.as_bytes()).as_ref());
         // On a line of its own, which cannot belong to a comment at the end of the text.
         text.push_str("\n… the rest is left out; its SHA-256 begins with ");
@@ -165,7 +165,7 @@ mod tests {
         let written = "object({\n      name = string\n\n      tags = map(string)\r\n    })";
         assert_eq!(dedented(written), "object({\n  name = string\n\n  tags = map(string)\n})");
         assert_eq!(dedented(" string "), "string");
-        assert!(dedented(&"ü".repeat(LONGEST)).len() <= LONGEST + 100);
+        assert!(dedented(&"ü".repeat(LONGEST_TEXT)).len() <= LONGEST_TEXT + 100);
         assert_eq!(unindented("  a\n    b\n\n  c\n"), "a\n  b\n\nc");
     }
 
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn texts_that_differ_where_they_are_cut_differ() {
         for begin in ["", "[", "\"", "# ", "/* ", "<<E\n"] {
-            let long = |end: &str| canonical(&cut(format!("{begin}{}{end}", "x".repeat(LONGEST))));
+            let long = |end: &str| canonical(&cut(format!("{begin}{}{end}", "x".repeat(LONGEST_TEXT))));
             assert_eq!(long("a"), long("a"), "{begin}");
             assert_ne!(long("a"), long("b"), "{begin}");
         }

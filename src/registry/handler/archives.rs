@@ -1,11 +1,11 @@
 //! Links to archives, and the answers to them.
 
-use axum::http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Method, Response};
 
 use super::Service;
 use super::log::ArchiveLine;
 use crate::domain::Address;
-use crate::registry::archive::{Download, Outcome, Permitted};
+use crate::registry::archive::{Download, DownloadOutcome, Permitted};
 use crate::registry::http::{Body, Peer};
 use crate::registry::index::ServedVersion;
 use crate::registry::link::{Permit, is_current, now};
@@ -31,15 +31,15 @@ impl Service {
     /// An archive, for a valid link.
     pub(super) async fn archive(
         &self,
-        asked: &ArchivePath<'_>,
+        path: &ArchivePath<'_>,
         method: &Method,
         headers: &HeaderMap,
         peer: Peer,
     ) -> Response<Body> {
-        let line = ArchiveLine::start(asked);
-        let look = || self.version(asked);
+        let line = ArchiveLine::start(path);
+        let look = || self.version(path);
         // Another replica may have made the link for a version that this one has not seen yet. The clients do not retry.
-        let found = if is_current(asked.link, now()) {
+        let found = if is_current(path.link, now()) {
             self.pages.index.find_unidentified(peer, look).await
         } else {
             look()
@@ -47,14 +47,14 @@ impl Service {
         let archive = match permitted(found) {
             Ok(archive) => archive,
             Err(answer) => {
-                line.write(Outcome::unopened(answer.status().as_u16()));
+                line.write(DownloadOutcome::unopened(answer.status().as_u16()));
                 return *answer;
             }
         };
-        let download = Download { archive: &archive, method, headers, link: asked.link, peer };
+        let download = Download { archive: &archive, method, headers, link: path.link, peer };
         // The operator may have moved or replaced the object, and this replica's watch may be a moment late.
         let changed = || {
-            let current = permitted(self.version(asked));
+            let current = permitted(self.version(path));
             (current.as_ref().ok() != Some(&archive)).then_some(current)
         };
         let superseded = self.pages.index.find_unidentified(peer, changed);
@@ -62,15 +62,15 @@ impl Service {
     }
 
     /// The version that a valid link names.
-    fn version(&self, asked: &ArchivePath<'_>) -> Option<ServedVersion> {
-        let module = self.pages.index.get(&asked.address);
-        let version = module.as_ref().and_then(|module| module.stored(&asked.release));
+    fn version(&self, path: &ArchivePath<'_>) -> Option<ServedVersion> {
+        let module = self.pages.index.get(&path.address);
+        let version = module.as_ref().and_then(|module| module.stored(&path.release));
         // A MAC is computed in any case, so that the duration does not reveal whether the version exists.
         let unknown = [0; 32];
         let sha256 = version.map_or(&unknown, |version| &version.archive.sha256);
-        let permit = Permit { address: &asked.address, release: &asked.release, sha256 };
-        let valid = self.keys.load().permits(asked.link, permit, now());
-        let named = |version: &&ServedVersion| file_name(&asked.address, version) == asked.file;
+        let permit = Permit { address: &path.address, release: &path.release, sha256 };
+        let valid = self.keys.load().permits(path.link, permit, now());
+        let named = |version: &&ServedVersion| file_name(&path.address, version) == path.file;
         version.filter(named).filter(|_| valid).cloned()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use axum::http::StatusCode;
+use http::StatusCode;
 
 use super::log::final_status;
 use crate::registry::metrics::RegistryMetrics;

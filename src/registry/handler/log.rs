@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::domain::{Address, Release};
-use crate::registry::archive::Outcome;
+use crate::registry::archive::DownloadOutcome;
 use crate::registry::client::ClientInfo;
 use crate::registry::path::ArchivePath;
 
@@ -57,16 +57,16 @@ pub(super) struct ArchiveLine {
     address: Address,
     version: String,
     start: Instant,
-    outcome: Option<Outcome>,
+    outcome: Option<DownloadOutcome>,
 }
 
 impl ArchiveLine {
-    pub(super) fn start(asked: &ArchivePath<'_>) -> Self {
-        let version = asked.release.to_string();
-        Self { address: asked.address.clone(), version, start: Instant::now(), outcome: None }
+    pub(super) fn start(path: &ArchivePath<'_>) -> Self {
+        let version = path.release.to_string();
+        Self { address: path.address.clone(), version, start: Instant::now(), outcome: None }
     }
 
-    pub(super) fn write(mut self, outcome: Outcome) {
+    pub(super) fn write(mut self, outcome: DownloadOutcome) {
         self.outcome = Some(outcome);
     }
 }
@@ -74,7 +74,7 @@ impl ArchiveLine {
 impl Drop for ArchiveLine {
     fn drop(&mut self) {
         let Some(status) = final_status(self.outcome.map(|outcome| outcome.status)) else { return };
-        let outcome = self.outcome.unwrap_or(Outcome::unopened(status));
+        let outcome = self.outcome.unwrap_or(DownloadOutcome::unopened(status));
         tracing::info!(
             module = %self.address,
             version = self.version,

@@ -12,16 +12,16 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 
 use self::counted::Counted;
 use self::log::DownloadLine;
 use super::answers::detail::detail;
 use super::answers::encoded::answer_once;
 use super::archive::Downloads;
-use super::auth::{Asked, Denied, Identity};
+use super::auth::{Denied, Identity, ModuleRef};
 use super::client::{ClientInfo, loggable};
 use super::http::{Body, Handler, Peer};
 use super::index::ServedModule;
@@ -31,7 +31,7 @@ use super::page::Pages;
 use super::page::path::{PagePath, page};
 use super::path::{self, Route};
 use super::responses;
-use super::session::{self, Action};
+use super::session::{self, SessionAction};
 use crate::domain::{Address, Release};
 
 /// Everything that answers need.
@@ -92,14 +92,14 @@ impl Service {
         answer.unwrap_or_else(responses::denied)
     }
 
-    async fn sign_in(&self, action: Action, head: &Parts, body: &[u8], peer: Peer) -> Response<Body> {
+    async fn sign_in(&self, action: SessionAction, head: &Parts, body: &[u8], peer: Peer) -> Response<Body> {
         let (Pages { access, sessions, .. }, headers) = (&self.pages, &head.headers);
         let query = head.uri.query().unwrap_or_default();
         let result = match action {
-            Action::Login => sessions.login(access, headers, body, peer).await,
-            Action::Logout => sessions.logout(headers, body),
-            Action::Start => sessions.start(query),
-            Action::Callback => sessions.callback(access, headers, query, peer).await,
+            SessionAction::Login => sessions.login(access, headers, body, peer).await,
+            SessionAction::Logout => sessions.logout(headers, body),
+            SessionAction::Start => sessions.start(query),
+            SessionAction::Callback => sessions.callback(access, headers, query, peer).await,
         };
         result.unwrap_or_else(|refused| {
             let back = sessions.back(action, headers, query, body);
@@ -143,7 +143,7 @@ impl Service {
             reason.map(responses::withdrawn)
         };
         match self.find(&identity, peer, &address, json).await? {
-            Some(answer) => self.pages.unsent.count(answer, peer).await.ok_or(Denied::SENDING),
+            Some(answer) => self.pages.send_budget.count(answer, peer).await.ok_or(Denied::SENDING),
             None if release.is_some() => Ok(responses::version_not_found()),
             None => Ok(responses::module_not_found()),
         }
@@ -199,14 +199,14 @@ impl Service {
         find: impl Fn(&Arc<ServedModule>) -> Option<T>,
     ) -> Result<Option<T>, Denied> {
         let holder = self.pages.index.get(address).map(|module| module.object.clone());
-        let asked = Asked::at(address, holder.as_deref());
-        self.pages.access.may_download(identity, peer, asked).await?;
+        let reviewed = ModuleRef::at(address, holder.as_deref());
+        self.pages.access.may_download(identity, peer, reviewed).await?;
         let found = |module: &Arc<ServedModule>| Some((module.object.clone(), find(module)?));
         let Some((object, found)) = self.pages.index.find(address, found).await else { return Ok(None) };
         // Since permission was reviewed, another Module may have become the holder of the address.
-        if *object != *asked.object() {
-            let asked = Asked::at(address, Some(&object));
-            self.pages.access.may_download(identity, peer, asked).await?;
+        if *object != *reviewed.object() {
+            let module = ModuleRef::at(address, Some(&object));
+            self.pages.access.may_download(identity, peer, module).await?;
         }
         Ok(Some(found))
     }
@@ -214,7 +214,7 @@ impl Service {
 
 /// What a request is for.
 enum Requested<'a> {
-    SignIn(Action),
+    SignIn(SessionAction),
     Api(Route<'a>),
     Page(PagePath),
     /// A path of signing in, which has only these other methods.

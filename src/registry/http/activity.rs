@@ -57,7 +57,7 @@ pub(super) enum Phase {
 
 /// Why a connection is closed before its client closes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(super) enum CloseReason {
     /// The handshake, or the line and headers of a request, took too long.
     Headers,
     Idle,
@@ -69,7 +69,7 @@ pub(super) enum Cut {
     Evicted,
 }
 
-impl Cut {
+impl CloseReason {
     pub(super) fn reason(self) -> &'static str {
         match self {
             Self::Headers => "its request took too long to arrive",
@@ -169,14 +169,14 @@ impl Activity {
     }
 
     /// When the connection has taken too long, unless something happens before. Also checks the rate of an answer.
-    pub(super) fn deadline(&self, limits: &Limits, now: Instant) -> Option<(Instant, Cut)> {
+    pub(super) fn deadline(&self, limits: &Limits, now: Instant) -> Option<(Instant, CloseReason)> {
         let mut state = self.state.lock();
         let phase = match state.phase {
-            Phase::Fresh | Phase::Headers => Some((state.since + limits.headers, Cut::Headers)),
-            Phase::Idle if state.blocked.is_none() => Some((state.since + limits.idle, Cut::Idle)),
+            Phase::Fresh | Phase::Headers => Some((state.since + limits.headers, CloseReason::Headers)),
+            Phase::Idle if state.blocked.is_none() => Some((state.since + limits.idle, CloseReason::Idle)),
             Phase::Idle | Phase::Body | Phase::Busy => None,
         };
-        let stalled = state.blocked.map(|since| (since + limits.stall, Cut::Stalled));
+        let stalled = state.blocked.map(|since| (since + limits.stall, CloseReason::Stalled));
         let slow = state.slow(now);
         [phase, stalled, slow].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
@@ -211,14 +211,14 @@ impl Activity {
 }
 
 impl State {
-    fn slow(&mut self, now: Instant) -> Option<(Instant, Cut)> {
+    fn slow(&mut self, now: Instant) -> Option<(Instant, CloseReason)> {
         let sent = self.sent;
         let window = self.rate.as_mut()?;
         let end = window.since + window.rate.within;
         if now >= end && sent - window.sent_before >= window.rate.bytes {
             (window.since, window.sent_before) = (now, sent);
         }
-        Some((window.since + window.rate.within, Cut::TooSlow))
+        Some((window.since + window.rate.within, CloseReason::TooSlow))
     }
 }
 
@@ -228,7 +228,7 @@ mod tests {
 
     use super::*;
 
-    fn cut(activity: &Activity, at: Instant) -> Option<Cut> {
+    fn cut(activity: &Activity, at: Instant) -> Option<CloseReason> {
         activity.deadline(&Limits::default(), at).filter(|(deadline, _)| *deadline <= at).map(|(_, cut)| cut)
     }
 
@@ -238,20 +238,20 @@ mod tests {
         let activity = Activity::new();
         activity.received(1);
         assert_eq!(cut(&activity, after(9)), None);
-        assert_eq!(cut(&activity, after(10)), Some(Cut::Headers));
+        assert_eq!(cut(&activity, after(10)), Some(CloseReason::Headers));
         activity.begun();
         assert_eq!(cut(&activity, after(9_000)), None, "a handler has its own limits");
         activity.blocked();
         assert_eq!(cut(&activity, after(29)), None);
-        assert_eq!(cut(&activity, after(30)), Some(Cut::Stalled));
+        assert_eq!(cut(&activity, after(30)), Some(CloseReason::Stalled));
         activity.sent(1);
         assert_eq!(cut(&activity, after(30)), None);
         activity.answered();
         assert_eq!(cut(&activity, after(59)), None);
-        assert_eq!(cut(&activity, after(60)), Some(Cut::Idle));
+        assert_eq!(cut(&activity, after(60)), Some(CloseReason::Idle));
         activity.received(1);
         assert_eq!(cut(&activity, after(9)), None);
-        assert_eq!(cut(&activity, after(10)), Some(Cut::Headers));
+        assert_eq!(cut(&activity, after(10)), Some(CloseReason::Headers));
     }
 
     #[test]
@@ -264,10 +264,10 @@ mod tests {
         activity.answered();
         let answered = Instant::now();
         activity.received(1);
-        assert_eq!(next(&activity), Some(Cut::Stalled), "the next request waits");
+        assert_eq!(next(&activity), Some(CloseReason::Stalled), "the next request waits");
         assert!(activity.waiting_since().is_some(), "it may have to go");
         activity.sent(1);
-        assert_eq!(next(&activity), Some(Cut::Idle));
+        assert_eq!(next(&activity), Some(CloseReason::Idle));
         assert!(activity.waiting_since().is_some_and(|since| since >= answered), "idle from its last byte");
     }
 
@@ -284,12 +284,12 @@ mod tests {
         assert_eq!(cut(&activity, after(62)), None);
         activity.sent(99);
         assert_eq!(cut(&activity, after(91)), None);
-        assert_eq!(cut(&activity, after(92)), Some(Cut::TooSlow));
+        assert_eq!(cut(&activity, after(92)), Some(CloseReason::TooSlow));
         activity.paced(MinimumRate { bytes: 100, within: Duration::from_secs(20) });
         activity.flushed();
         activity.blocked();
         activity.answered();
-        assert_eq!(cut(&activity, after(21)), Some(Cut::TooSlow), "its end is in a buffer");
+        assert_eq!(cut(&activity, after(21)), Some(CloseReason::TooSlow), "its end is in a buffer");
         activity.flushed();
         assert_eq!(cut(&activity, after(21)), None, "the answer is sent");
     }

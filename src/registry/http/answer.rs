@@ -1,6 +1,6 @@
 //! Answers with a reason phrase, which `terraform init` prints.
 
-use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use hyper::ext::ReasonPhrase;
 
 /// The body of an answer.

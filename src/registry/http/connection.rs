@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsAcceptor;
 
-use super::activity::{Activity, Cut};
+use super::activity::{Activity, CloseReason};
 use super::connections::Slot;
 use super::limits::Limits;
 use super::service::{Handler, Shared, respond};
@@ -127,11 +127,11 @@ impl Watchdog {
         &mut self,
         cx: &mut Context<'_>,
         work: impl FnOnce(&mut Context<'_>) -> Poll<T>,
-    ) -> Poll<Result<T, Cut>> {
+    ) -> Poll<Result<T, CloseReason>> {
         // Before the flags are read: what is set later wakes the task.
         self.activity.register(cx.waker());
         if self.activity.is_evicted() {
-            return Poll::Ready(Err(Cut::Evicted));
+            return Poll::Ready(Err(CloseReason::Evicted));
         }
         match work(cx) {
             Poll::Ready(result) => Poll::Ready(Ok(result)),
@@ -139,7 +139,7 @@ impl Watchdog {
         }
     }
 
-    fn overdue(&mut self, cx: &mut Context<'_>) -> Poll<Cut> {
+    fn overdue(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         loop {
             let now = Instant::now();
             let Some((at, cut)) = self.activity.deadline(&self.limits, now) else { return Poll::Pending };

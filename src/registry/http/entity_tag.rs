@@ -1,6 +1,6 @@
 //! Whether a client already has the content that it requests. Pure.
 
-use axum::http::{HeaderMap, header};
+use http::{HeaderMap, header};
 
 /// Whether the client has this content already. `If-None-Match` compares weakly (RFC 9110, 13.1.2).
 pub fn is_cached(headers: &HeaderMap, etag: &str) -> bool {

@@ -1,7 +1,7 @@
 //! What no request may contain.
 
-use axum::http::request::Parts;
-use axum::http::{HeaderMap, Response, StatusCode, Version, header};
+use http::request::Parts;
+use http::{HeaderMap, Response, StatusCode, Version, header};
 
 use super::answer::{Body, error};
 

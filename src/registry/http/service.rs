@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use axum::http::request::Parts;
-use axum::http::{Request, Response, StatusCode, header};
 use bytes::Bytes;
 use futures::FutureExt as _;
+use http::request::Parts;
+use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as HttpBody, Incoming};
 

@@ -16,11 +16,11 @@ use crate::registry::answers::encoded::Encodings;
 use crate::storage::StorageRules;
 
 /// Namespace and name of an object.
-type Key = (Box<str>, Box<str>);
+type NamespacedName = (Box<str>, Box<str>);
 
 /// A change that a watch reports.
 #[derive(Debug)]
-pub enum Change<K> {
+pub enum WatchChange<K> {
     /// An object was added or changed.
     Applied(K),
     /// An object was deleted.
@@ -34,7 +34,7 @@ static MODULE_NOT_SERVED: WhyMissing = WhyMissing::NotServed;
 /// What is kept of a Version: a list of 10,000 needs less than half of what their whole states would.
 #[derive(Debug)]
 pub(super) struct KeptVersion {
-    at: Key,
+    at: NamespacedName,
     /// UID of the Module that controls it, and its content.
     owned: Option<(Box<str>, Content)>,
 }
@@ -65,13 +65,13 @@ pub struct Fold {
     /// The locations at which archives may be read.
     pub(super) rules: StorageRules,
     aliases: Aliases,
-    modules: HashMap<Key, ModuleListing>,
+    modules: HashMap<NamespacedName, ModuleListing>,
     /// The namespace and name of the Module with a UID.
-    uids: HashMap<Box<str>, Key>,
+    uids: HashMap<Box<str>, NamespacedName>,
     /// By UID of the Module, then by namespace and name of the Version.
-    versions: HashMap<Box<str>, BTreeMap<Key, Content>>,
+    versions: HashMap<Box<str>, BTreeMap<NamespacedName, Content>>,
     /// The owner of each Version that is kept.
-    owners: HashMap<Key, Box<str>>,
+    owners: HashMap<NamespacedName, Box<str>>,
     /// UIDs of Modules to serve again.
     dirty: HashSet<Box<str>>,
     /// The answer to `/versions` of each served Module, by UID, after the last [`Self::updates`].
@@ -99,12 +99,12 @@ impl Fold {
     }
 
     /// Applies a change of a Module.
-    pub fn module(&mut self, change: Change<ModuleListing>) {
+    pub fn module(&mut self, change: WatchChange<ModuleListing>) {
         match change {
-            Change::Applied(module) => self.put_module(module),
-            Change::Deleted(module) => self.drop_module(&key(module.namespace(), module.name())),
-            Change::Listed(scope, modules) => {
-                let listed: HashSet<Key> =
+            WatchChange::Applied(module) => self.put_module(module),
+            WatchChange::Deleted(module) => self.drop_module(&key(module.namespace(), module.name())),
+            WatchChange::Listed(scope, modules) => {
+                let listed: HashSet<NamespacedName> =
                     modules.iter().map(|module| key(module.namespace(), module.name())).collect();
                 for key in gone(self.modules.keys(), scope.as_deref(), |key| listed.contains(key)) {
                     self.drop_module(&key);
@@ -117,12 +117,12 @@ impl Fold {
     }
 
     /// Applies a change of a Version.
-    pub(super) fn kept_version(&mut self, change: Change<KeptVersion>) {
+    pub(super) fn kept_version(&mut self, change: WatchChange<KeptVersion>) {
         match change {
-            Change::Applied(version) => self.put_version(version),
-            Change::Deleted(version) => self.drop_version(&version.at),
-            Change::Listed(scope, versions) => {
-                let listed: HashSet<&Key> = versions.iter().map(|version| &version.at).collect();
+            WatchChange::Applied(version) => self.put_version(version),
+            WatchChange::Deleted(version) => self.drop_version(&version.at),
+            WatchChange::Listed(scope, versions) => {
+                let listed: HashSet<&NamespacedName> = versions.iter().map(|version| &version.at).collect();
                 for key in gone(self.owners.keys(), scope.as_deref(), |key| listed.contains(key)) {
                     self.drop_version(&key);
                 }
@@ -194,7 +194,8 @@ impl Fold {
     }
 
     fn put_module(&mut self, mut module: ModuleListing) {
-        let (at, uid): (Key, Box<str>) = (key(module.namespace(), module.name()), module.uid().into());
+        let (at, uid): (NamespacedName, Box<str>) =
+            (key(module.namespace(), module.name()), module.uid().into());
         // Each write changes it, and no answer has it.
         module.metadata.resource_version = None;
         // Most writes change nothing that is served, and it takes milliseconds to assemble a Module of 5,000 versions.
@@ -208,7 +209,7 @@ impl Fold {
         self.modules.insert(at, module);
     }
 
-    fn drop_module(&mut self, at: &Key) {
+    fn drop_module(&mut self, at: &NamespacedName) {
         if let Some(module) = self.modules.remove(at) {
             self.states.add(state(self.not_served(&module)), -1);
             self.uids.remove(module.uid());
@@ -228,7 +229,7 @@ impl Fold {
         self.owners.insert(at, owner);
     }
 
-    fn drop_version(&mut self, at: &Key) {
+    fn drop_version(&mut self, at: &NamespacedName) {
         let Some(owner) = self.owners.remove(at) else { return };
         if let Some(versions) = self.versions.get_mut(&owner) {
             versions.remove(at);
@@ -240,16 +241,16 @@ impl Fold {
     }
 }
 
-fn key(namespace: &str, name: &str) -> Key {
+fn key(namespace: &str, name: &str) -> NamespacedName {
     (namespace.into(), name.into())
 }
 
 /// The known objects of a scope that are not in its list.
 fn gone<'a>(
-    known: impl Iterator<Item = &'a Key>,
+    known: impl Iterator<Item = &'a NamespacedName>,
     scope: Option<&str>,
-    is_listed: impl Fn(&Key) -> bool,
-) -> Vec<Key> {
-    let in_scope = |key: &&Key| scope.is_none_or(|scope| scope == &*key.0);
+    is_listed: impl Fn(&NamespacedName) -> bool,
+) -> Vec<NamespacedName> {
+    let in_scope = |key: &&NamespacedName| scope.is_none_or(|scope| scope == &*key.0);
     known.filter(in_scope).filter(|&key| !is_listed(key)).cloned().collect()
 }

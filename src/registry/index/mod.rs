@@ -20,12 +20,12 @@ use crate::domain::{Address, hash_of};
 use crate::registry::http::Peer;
 
 pub use entry::{Entry, Missing, WhyMissing};
-pub use fold::{Change, Fold, Update};
+pub use fold::{Fold, Update, WatchChange};
 pub use served::{ServedModule, ServedVersion};
 pub use states::{NotServed, States};
 
 /// How long a request waits for a module or version that this replica has not seen yet: another replica may have listed it.
-const PATIENCE: Duration = Duration::from_secs(2);
+const INDEX_WAIT: Duration = Duration::from_secs(2);
 
 /// Maximum number of requests that wait, of those with an identity and of those without one.
 const WAITING: usize = 256;
@@ -113,7 +113,7 @@ impl Index {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, wait).await.ok().flatten()
+        tokio::time::timeout(INDEX_WAIT, wait).await.ok().flatten()
     }
 
     /// Every Module, sorted by namespace and name.

@@ -19,14 +19,14 @@ use crate::storage::StorageRules;
 
 impl Fold {
     /// Takes in a change of a Version, as the watch does.
-    pub(crate) fn version(&mut self, change: Change<VersionState>) {
+    pub(crate) fn version(&mut self, change: WatchChange<VersionState>) {
         let rules = self.rules.clone();
         let keep = |version: VersionState| KeptVersion::of(&version, &rules);
         self.kept_version(match change {
-            Change::Applied(version) => Change::Applied(keep(version)),
-            Change::Deleted(version) => Change::Deleted(keep(version)),
-            Change::Listed(scope, versions) => {
-                Change::Listed(scope, versions.into_iter().map(keep).collect())
+            WatchChange::Applied(version) => WatchChange::Applied(keep(version)),
+            WatchChange::Deleted(version) => WatchChange::Deleted(keep(version)),
+            WatchChange::Listed(scope, versions) => {
+                WatchChange::Listed(scope, versions.into_iter().map(keep).collect())
             }
         });
     }
@@ -79,8 +79,8 @@ fn with(mut object: Value, pointer: &str, value: Value) -> Value {
 
 fn index(modules: Vec<Value>, versions: Vec<Value>) -> Index {
     let mut fold = Fold::new(rules(), Aliases::default());
-    fold.module(Change::Listed(None, modules.into_iter().map(module).collect()));
-    fold.version(Change::Listed(None, versions.into_iter().map(version).collect()));
+    fold.module(WatchChange::Listed(None, modules.into_iter().map(module).collect()));
+    fold.version(WatchChange::Listed(None, versions.into_iter().map(version).collect()));
     let index = Index::default();
     index.apply(fold.updates(), States::default());
     index
@@ -169,9 +169,9 @@ fn only_what_the_module_owns_lists_and_has_stored_is_served() {
 fn what_an_allowed_store_is_asked_for_is_checked_too() {
     let everything = |module: Value, versions: Vec<Value>| {
         let mut fold = Fold::new(StorageRules::default(), Aliases::default());
-        fold.module(Change::Applied(self::module(module)));
+        fold.module(WatchChange::Applied(self::module(module)));
         for object in versions {
-            fold.version(Change::Applied(version(object)));
+            fold.version(WatchChange::Applied(version(object)));
         }
         let index = Index::default();
         index.apply(fold.updates(), fold.states());
@@ -201,8 +201,8 @@ fn what_an_allowed_store_is_asked_for_is_checked_too() {
 fn a_namespace_that_has_the_name_of_an_alias_is_not_served() {
     for (alias, expected) in [("acme=platform", &["1.0.0"][..]), ("platform=acme", &[])] {
         let mut fold = Fold::new(rules(), Aliases::new(&[alias.parse().unwrap()], &[]).unwrap());
-        fold.module(Change::Applied(module(eks(&entries(&["1.0.0"])))));
-        fold.version(Change::Applied(version(stored("1.0.0"))));
+        fold.module(WatchChange::Applied(module(eks(&entries(&["1.0.0"])))));
+        fold.version(WatchChange::Applied(version(stored("1.0.0"))));
         let index = Index::default();
         index.apply(fold.updates(), fold.states());
         assert_eq!(listed(&index), expected, "{alias}");
@@ -265,7 +265,7 @@ fn an_event_that_changes_nothing_served_updates_no_module() {
     let eks = |deprecated: &str, resource_version: &str| {
         let mut object = eks(&json!([{"version": "1.0.0", "deprecated": deprecated}, {"version": "1.1.0"}]));
         object["metadata"]["resourceVersion"] = json!(resource_version);
-        Change::Applied(module(object))
+        WatchChange::Applied(module(object))
     };
     let version = |text: &str, is_stored: bool, ready: &Value| {
         let mut object = with(stored(text), "/status/synced", json!(is_stored));
@@ -284,25 +284,25 @@ fn an_event_that_changes_nothing_served_updates_no_module() {
         Arc::clone(served.listing.as_ref().unwrap())
     };
     fold.module(eks("", "1"));
-    fold.version(Change::Applied(version("1.0.0", true, &ready(1))));
-    fold.version(Change::Applied(version("1.1.0", false, &failed("a"))));
+    fold.version(WatchChange::Applied(version("1.0.0", true, &ready(1))));
+    fold.version(WatchChange::Applied(version("1.1.0", false, &failed("a"))));
     let first = listing(&mut fold);
     fold.module(eks("", "2"));
-    fold.version(Change::Applied(version("1.0.0", true, &ready(2))));
+    fold.version(WatchChange::Applied(version("1.0.0", true, &ready(2))));
     let all = vec![version("1.0.0", true, &ready(3)), version("1.1.0", false, &failed("a"))];
-    fold.version(Change::Listed(None, all));
+    fold.version(WatchChange::Listed(None, all));
     assert!(fold.updates().is_empty());
     // The page shows these, but the list stays the same.
-    fold.version(Change::Applied(version("1.1.0", false, &failed("b"))));
+    fold.version(WatchChange::Applied(version("1.1.0", false, &failed("b"))));
     assert!(Arc::ptr_eq(&first, &listing(&mut fold)));
-    fold.version(Change::Applied(version("1.0.0", true, &failed("b"))));
+    fold.version(WatchChange::Applied(version("1.0.0", true, &failed("b"))));
     assert!(Arc::ptr_eq(&first, &listing(&mut fold)));
     fold.module(eks("use 1.1.0", "3"));
     assert_ne!(first, listing(&mut fold));
     fold.module(eks("", "4"));
     assert_eq!(first, listing(&mut fold));
-    fold.version(Change::Deleted(version("1.1.0", false, &failed("b"))));
-    fold.version(Change::Applied(version("1.1.0", true, &ready(4))));
+    fold.version(WatchChange::Deleted(version("1.1.0", false, &failed("b"))));
+    fold.version(WatchChange::Applied(version("1.1.0", true, &ready(4))));
     assert_ne!(first, listing(&mut fold));
 }
 
@@ -323,7 +323,7 @@ async fn a_request_waits_for_what_another_replica_has_listed() {
     let found = |module: &Arc<ServedModule>| Some(module.versions.len());
     let start = std::time::Instant::now();
     assert_eq!(index.find(&address, found).await, None);
-    assert!(start.elapsed() >= PATIENCE, "{:?}", start.elapsed());
+    assert!(start.elapsed() >= INDEX_WAIT, "{:?}", start.elapsed());
     let waiting = {
         let (index, address) = (Arc::clone(&index), Address::clone(&address));
         tokio::spawn(async move { index.find(&address, found).await })
@@ -336,8 +336,8 @@ async fn a_request_waits_for_what_another_replica_has_listed() {
 /// Has the index serve the module `eks` with one version.
 fn publish(index: &Index) {
     let mut fold = Fold::new(rules(), Aliases::default());
-    fold.module(Change::Applied(module(eks(&entries(&["1.0.0"])))));
-    fold.version(Change::Applied(version(stored("1.0.0"))));
+    fold.module(WatchChange::Applied(module(eks(&entries(&["1.0.0"])))));
+    fold.version(WatchChange::Applied(version(stored("1.0.0"))));
     index.apply(fold.updates(), States::default());
 }
 
@@ -377,10 +377,10 @@ async fn at_most_256_requests_wait_and_further_ones_do_not() {
         tokio::task::yield_now().await;
     }
     let (found, took) = find().await.unwrap();
-    assert!(found.is_none() && took < PATIENCE / 2, "{took:?}");
+    assert!(found.is_none() && took < INDEX_WAIT / 2, "{took:?}");
     for waiting in waiting {
         let (found, took) = waiting.await.unwrap();
-        assert!(found.is_none() && took >= PATIENCE, "{took:?}");
+        assert!(found.is_none() && took >= INDEX_WAIT, "{took:?}");
     }
     assert_eq!(index.waiting.available_permits(), WAITING);
 }
@@ -409,22 +409,22 @@ fn modules_are_counted_by_state() {
             object["metadata"]["deletionTimestamp"] = json!("2026-11-27T05:00:00Z");
         }),
     ];
-    fold.module(Change::Listed(None, all.to_vec()));
+    fold.module(WatchChange::Listed(None, all.to_vec()));
     let counted = |fold: &Fold| {
         let States { counts, shadowed } = fold.states();
         let names = ["served", "not_addressable", "address_taken", "waiting", "shadowed", "deleting"];
         (names.map(|name| counts[name]), shadowed)
     };
     assert_eq!(counted(&fold), ([1, 1, 1, 1, 1, 1], Some("acme".into())));
-    fold.module(Change::Deleted(all[4].clone()));
-    fold.module(Change::Applied(of("platform", "b", &|_| {})));
+    fold.module(WatchChange::Deleted(all[4].clone()));
+    fold.module(WatchChange::Applied(of("platform", "b", &|_| {})));
     assert_eq!(counted(&fold), ([2, 0, 1, 1, 0, 1], None));
 }
 
 #[test]
 fn a_module_of_which_a_stored_version_may_not_be_read_is_counted_and_reported_once() {
     let mut fold = Fold::new(rules(), Aliases::default());
-    fold.module(Change::Applied(module(eks(&entries(&["1.0.0", "1.1.0", "1.2.0"])))));
+    fold.module(WatchChange::Applied(module(eks(&entries(&["1.0.0", "1.1.0", "1.2.0"])))));
     let moved = |text: &str| with(stored(text), "/status/storage/bucket", json!("moved"));
     // The version that a watch brings, whether that is reported, and how many Modules are served in full and in part.
     for (object, is_newly_limited, counts) in [
@@ -438,7 +438,7 @@ fn a_module_of_which_a_stored_version_may_not_be_read_is_counted_and_reported_on
         (moved("1.2.0"), true, [0, 1]),
     ] {
         let name = object["metadata"]["name"].clone();
-        fold.version(Change::Applied(version(object)));
+        fold.version(WatchChange::Applied(version(object)));
         let reported: Vec<bool> = fold.updates().iter().map(|update| update.is_newly_limited).collect();
         let states = fold.states().counts;
         assert_eq!(
@@ -447,7 +447,7 @@ fn a_module_of_which_a_stored_version_may_not_be_read_is_counted_and_reported_on
             "{name}"
         );
     }
-    fold.module(Change::Deleted(module(eks(&entries(&[])))));
+    fold.module(WatchChange::Deleted(module(eks(&entries(&[])))));
     assert!(fold.updates().iter().all(|update| update.entry.is_none()));
     assert!(fold.states().counts.values().all(|count| *count == 0), "{:?}", fold.states());
 }
@@ -538,22 +538,22 @@ proptest! {
             match step {
                 Step::Module { name, entries, address, generation } => {
                     let object = module_object(name, &entries, address, generation);
-                    fold.module(Change::Applied(module(object.clone())));
+                    fold.module(WatchChange::Applied(module(object.clone())));
                     modules.insert(name, object);
                 }
                 Step::NoModule(name) => {
                     if let Some(object) = modules.remove(&name) {
-                        fold.module(Change::Deleted(module(object)));
+                        fold.module(WatchChange::Deleted(module(object)));
                     }
                 }
                 Step::Version { module, version: number, stored, generation } => {
                     let object = version_of(module, number, stored, generation);
-                    fold.version(Change::Applied(version(object.clone())));
+                    fold.version(WatchChange::Applied(version(object.clone())));
                     versions.insert((module, number), object);
                 }
                 Step::NoVersion { module, version: number } => {
                     if let Some(object) = versions.remove(&(module, number)) {
-                        fold.version(Change::Deleted(version(object)));
+                        fold.version(WatchChange::Deleted(version(object)));
                     }
                 }
                 // As after an expired watch: what happened in between is in the list alone. The other scope is not touched.
@@ -562,22 +562,22 @@ proptest! {
                     let scope = (!all).then(|| Box::from("platform"));
                     let listed = modules.iter().filter(|(name, _)| all || namespace(**name) == "platform");
                     let listed = listed.map(|(_, object)| module(object.clone())).collect();
-                    fold.module(Change::Listed(scope, listed));
+                    fold.module(WatchChange::Listed(scope, listed));
                 }
                 Step::ListVersions(all) => {
                     versions.remove(&(1, 1));
                     let scope = (!all).then(|| Box::from("platform"));
                     let listed = versions.iter().filter(|((name, _), _)| all || namespace(*name) == "platform");
                     let listed = listed.map(|(_, object)| version(object.clone())).collect();
-                    fold.version(Change::Listed(scope, listed));
+                    fold.version(WatchChange::Listed(scope, listed));
                 }
                 Step::Publish => index.apply(fold.updates(), fold.states()),
             }
         }
         index.apply(fold.updates(), fold.states());
         let (mut fresh, fresh_index) = (aliased(), Index::default());
-        fresh.version(Change::Listed(None, versions.into_values().map(version).collect()));
-        fresh.module(Change::Listed(None, modules.into_values().map(module).collect()));
+        fresh.version(WatchChange::Listed(None, versions.into_values().map(version).collect()));
+        fresh.module(WatchChange::Listed(None, modules.into_values().map(module).collect()));
         fresh_index.apply(fresh.updates(), fresh.states());
         prop_assert_eq!(summary(&index), summary(&fresh_index));
         prop_assert_eq!(fold.states(), fresh.states());

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Index;
-use super::fold::{Change, Fold, KeptVersion, Update};
+use super::fold::{Fold, KeptVersion, Update, WatchChange};
 use crate::api::state::{ModuleListing, VersionState};
 use crate::controller::watch::{MODULES_PER_PAGE, VERSIONS_PER_PAGE, Watcher, all_listed, scopes};
 use crate::observe::liveness::Liveness;
@@ -29,16 +29,16 @@ const BATCH: usize = 512;
 /// What a watch sends to the fold.
 #[expect(clippy::large_enum_variant, reason = "few wait at once")]
 enum Seen {
-    Module(Change<ModuleListing>),
-    Version(Change<KeptVersion>),
+    Module(WatchChange<ModuleListing>),
+    Version(WatchChange<KeptVersion>),
 }
 
 impl Seen {
     /// Kind and scope, if this is a list.
     fn list(&self) -> Option<List> {
         match self {
-            Self::Module(Change::Listed(scope, _)) => Some((MODULES, scope.clone())),
-            Self::Version(Change::Listed(scope, _)) => Some((VERSIONS, scope.clone())),
+            Self::Module(WatchChange::Listed(scope, _)) => Some((MODULES, scope.clone())),
+            Self::Version(WatchChange::Listed(scope, _)) => Some((VERSIONS, scope.clone())),
             _ => None,
         }
     }
@@ -151,17 +151,17 @@ fn changes<K, C>(
     scope: Option<Box<str>>,
     keep: impl Fn(K) -> C,
     sender: mpsc::UnboundedSender<Seen>,
-    seen: fn(Change<C>) -> Seen,
+    seen: fn(WatchChange<C>) -> Seen,
 ) -> impl FnMut(Event<K>) {
     let mut listing = Vec::new();
     // An error means that the process ends.
     let send = move |change| drop(sender.unbounded_send(seen(change)));
     move |event| match event {
-        Event::Apply(object) => send(Change::Applied(keep(object))),
-        Event::Delete(object) => send(Change::Deleted(keep(object))),
+        Event::Apply(object) => send(WatchChange::Applied(keep(object))),
+        Event::Delete(object) => send(WatchChange::Deleted(keep(object))),
         Event::Init => listing.clear(),
         Event::InitApply(object) => listing.push(keep(object)),
         // The list replaces what is known as a whole: no answer is shorter for a moment.
-        Event::InitDone => send(Change::Listed(scope.clone(), std::mem::take(&mut listing))),
+        Event::InitDone => send(WatchChange::Listed(scope.clone(), std::mem::take(&mut listing))),
     }
 }

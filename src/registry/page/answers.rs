@@ -1,6 +1,6 @@
 //! Answers that several pages give, and the host of a request.
 
-use axum::http::{HeaderMap, Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode, header};
 
 use super::shell::{Viewer, message};
 use crate::domain::names::is_registry_host;

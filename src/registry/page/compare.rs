@@ -1,13 +1,13 @@
 //! What changed between two versions, as a page and as JSON.
 
-use axum::http::{Response, StatusCode};
+use http::{Response, StatusCode};
 use maud::{Markup, html};
 use serde::Serialize;
 
 use super::answers::{NO_DOCS, NO_MODULE, NO_VERSION, json, not_found};
 use super::pages::Pages;
 use super::parts::code;
-use super::seer::Seer;
+use super::requester::Requester;
 use super::shell::{Page, Viewer, message};
 use super::versions::{crumbs, link};
 use crate::domain::text::plural;
@@ -25,10 +25,10 @@ impl Pages {
         address: Address,
         [from, to]: &[Release; 2],
         is_json: bool,
-        seer: &Seer,
+        requester: &Requester,
     ) -> Result<Response<Body>, Denied> {
-        let (address, viewer) = (self.aliases.canonical(address), &seer.viewer);
-        let entry = self.entry(&address, &[from, to], seer).await?;
+        let (address, viewer) = (self.aliases.canonical(address), &requester.viewer);
+        let entry = self.entry(&address, &[from, to], requester).await?;
         let Some(module) = entry.as_ref().and_then(|entry| entry.served.as_ref()) else {
             return Ok(if is_json { responses::module_not_found() } else { not_found(viewer, NO_MODULE) });
         };
@@ -46,7 +46,7 @@ impl Pages {
             Page { title: &title, words: "", viewer: &shown_to, main }.answer(StatusCode::OK, "OK")
         };
         let namespace = self.index.beside_others(&module.address.namespace);
-        let compared = self.library.compare(namespace, old, new, seer.peer, show).await;
+        let compared = self.library.compare(namespace, old, new, requester.peer, show).await;
         Ok(compared.unwrap_or_else(|why| not_compared(why, is_json, viewer)))
     }
 }
@@ -143,7 +143,7 @@ fn line(change: &Change) -> Markup {
 }
 
 #[derive(Serialize)]
-struct Answer<'a> {
+struct CompareBody<'a> {
     id: String,
     from: String,
     to: String,
@@ -153,7 +153,7 @@ struct Answer<'a> {
 
 fn to_json(address: &Address, [from, to]: [&Release; 2], comparison: &Comparison) -> Vec<u8> {
     let (id, from, to) = (address.to_string(), from.to_string(), to.to_string());
-    serde_json::to_vec(&Answer { id, from, to, comparison }).unwrap_or_default()
+    serde_json::to_vec(&CompareBody { id, from, to, comparison }).unwrap_or_default()
 }
 
 #[cfg(test)]

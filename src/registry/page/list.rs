@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::http::{Response, StatusCode};
+use http::{Response, StatusCode};
 use maud::{Markup, html};
 use serde::Serialize;
 use url::form_urlencoded::Serializer;
 
 use super::answers::json;
+use super::display::date;
 use super::pages::Pages;
 use super::path::Query;
-use super::seer::Seer;
+use super::requester::Requester;
 use super::shell::Page;
-use super::shown::date;
 use super::visible::{Visible, visible};
 use crate::controller::failure::Reason;
 use crate::domain::text::plural;
@@ -23,34 +23,38 @@ use crate::registry::index::{Entry, NotServed, ServedModule};
 
 /// Modules on a page.
 const PER_PAGE: usize = 50;
-/// Modules in a JSON answer, unless the query sets a number up to [`MOST`].
+/// Modules in a JSON answer, unless the query sets a number up to [`MAX_PER_ANSWER`].
 const PER_ANSWER: usize = 15;
-const MOST: usize = 100;
+const MAX_PER_ANSWER: usize = 100;
 
 impl Pages {
     /// The page with the list.
-    pub(super) async fn list(&self, query: &Query, seer: &Seer) -> Result<Response<Body>, Denied> {
-        let listed = self.visible(query, seer).await?;
+    pub(super) async fn list(&self, query: &Query, requester: &Requester) -> Result<Response<Body>, Denied> {
+        let listed = self.visible(query, requester).await?;
         let query = &query.within(listed.entries.len(), PER_PAGE);
         let shown = listed.entries.iter().skip(query.offset).take(PER_PAGE);
         let refused: Vec<Arc<Entry>> = shown.filter(|entry| entry.message.is_some()).cloned().collect();
         // If a review has no answer, the message is not shown.
-        let readable = visible(&self.access, seer, Right::Read, refused).await.unwrap_or_default();
+        let readable = visible(&self.access, requester, Right::Read, refused).await.unwrap_or_default();
         let main = page(&listed, &readable.entries, query);
         let words = query.words.as_str();
         let title = if words.is_empty() { "Modules".to_owned() } else { format!("{words} · Modules") };
-        let page = Page { title: &title, words, viewer: &seer.viewer, main };
+        let page = Page { title: &title, words, viewer: &requester.viewer, main };
         Ok(page.answer(StatusCode::OK, "OK"))
     }
 
-    pub(super) async fn list_json(&self, query: &Query, seer: &Seer) -> Result<Response<Body>, Denied> {
-        Ok(json(to_json(&self.visible(query, seer).await?, query)))
+    pub(super) async fn list_json(
+        &self,
+        query: &Query,
+        requester: &Requester,
+    ) -> Result<Response<Body>, Denied> {
+        Ok(json(to_json(&self.visible(query, requester).await?, query)))
     }
 
-    async fn visible(&self, query: &Query, seer: &Seer) -> Result<Visible, Denied> {
+    async fn visible(&self, query: &Query, requester: &Requester) -> Result<Visible, Denied> {
         // What does not match is not reviewed.
         let selected = selected(self.index.entries(), query, &self.aliases);
-        visible(&self.access, seer, Right::Download, selected).await
+        visible(&self.access, requester, Right::Download, selected).await
     }
 }
 
@@ -189,7 +193,7 @@ fn part(path: &str, query: &Query, limit: Option<usize>, offset: usize) -> Strin
 }
 
 #[derive(Serialize)]
-struct Answer<'a> {
+struct ListBody<'a> {
     meta: Meta,
     modules: Vec<Item<'a>>,
 }
@@ -230,7 +234,7 @@ struct Item<'a> {
 /// The list as JSON, in the form of the public registry. Modules that are not served are left out.
 fn to_json(Visible { entries, is_part }: &Visible, query: &Query) -> Vec<u8> {
     let served = entries.iter().filter_map(|entry| item(entry, entry.served.as_ref()?));
-    let limit = query.limit.filter(|limit| *limit > 0).unwrap_or(PER_ANSWER).min(MOST);
+    let limit = query.limit.filter(|limit| *limit > 0).unwrap_or(PER_ANSWER).min(MAX_PER_ANSWER);
     let mut modules: Vec<Item<'_>> = served.skip(query.offset).take(limit + 1).collect();
     let next = query.offset.saturating_add(limit);
     let next_offset = (modules.len() > limit).then_some(next);
@@ -251,7 +255,7 @@ fn to_json(Visible { entries, is_part }: &Visible, query: &Query) -> Vec<u8> {
         prev_url: prev_offset.map(url),
         is_incomplete: *is_part,
     };
-    serde_json::to_vec(&Answer { meta, modules }).unwrap_or_default()
+    serde_json::to_vec(&ListBody { meta, modules }).unwrap_or_default()
 }
 
 fn item<'a>(entry: &'a Entry, served: &'a ServedModule) -> Option<Item<'a>> {

@@ -1,6 +1,6 @@
 //! The page on which people sign in and out.
 
-use axum::http::{HeaderMap, Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode, header};
 use maud::{Markup, html};
 
 use super::pages::Pages;
@@ -8,7 +8,7 @@ use super::shell::{Page, Viewer, returning, with_forms};
 use crate::registry::auth::Denied;
 use crate::registry::http::answer::with_remedy;
 use crate::registry::http::{Body, Peer};
-use crate::registry::session::Refused;
+use crate::registry::session::SignInError;
 
 /// Sentences about a session without a user.
 const NOT_ACCEPTED: &str = "Your session is no longer accepted.";
@@ -21,8 +21,8 @@ impl Pages {
         // Without a session there is no identity. A session that has ended counts as none.
         let (mut viewer, mut session) = (Viewer::at(back, None), None);
         if self.sessions.token(headers).is_some() {
-            match self.seer(back, headers, peer).await {
-                Ok(seer) => viewer = seer.viewer,
+            match self.requester(back, headers, peer).await {
+                Ok(requester) => viewer = requester.viewer,
                 Err(denied) => session = Some(of_session(denied)),
             }
         }
@@ -30,7 +30,7 @@ impl Pages {
     }
 
     /// The page after an attempt to sign in or out that failed. `back`: where the attempt was to lead.
-    pub fn sign_in_failed(&self, refused: &Refused, back: &str, headers: &HeaderMap) -> Response<Body> {
+    pub fn sign_in_failed(&self, refused: &SignInError, back: &str, headers: &HeaderMap) -> Response<Body> {
         let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if !accepts.contains("text/html") {
             return refused.plain();

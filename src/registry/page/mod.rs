@@ -5,10 +5,10 @@
 //! | `pages` | what pages need |
 //! | `path` | the paths of pages |
 //! | `answers` | answers that several pages give |
-//! | `seer` | the identity of a request for a page |
+//! | `requester` | the identity of a request for a page |
 //! | `visible` | the Modules that pages show to an identity |
-//! | `unsent` | the bound on the memory of answers that are being sent |
-//! | `shown` | how dates, sizes and reasons are shown |
+//! | `send_budget` | the bound on the memory of answers that are being sent |
+//! | `display` | how dates, sizes and reasons are shown |
 //! | `shell`, `style.css` | what all pages share |
 //! | `login` | the page on which people sign in and out |
 //! | `list` | the list of modules, as a page and as JSON |
@@ -19,31 +19,31 @@
 
 mod answers;
 mod compare;
+mod display;
 mod list;
 mod login;
 mod module;
 mod pages;
 mod parts;
 pub mod path;
-mod seer;
+mod requester;
+mod send_budget;
 mod shell;
-mod shown;
-mod unsent;
 mod usage;
 mod versions;
 mod visible;
 
 use std::sync::Arc;
 
-use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Response, StatusCode, Uri};
 
 use self::answers::{NO_DOCS, NO_HOST, NO_MODULE, NO_VERSION, not_found, refused, stated_host};
 use self::module::View;
 use self::path::{PagePath, Query};
-use self::seer::Seer;
+use self::requester::Requester;
 use self::shell::{Page, Viewer, message, robots, style};
-use super::auth::{Asked, Denied, Right};
+use super::auth::{Denied, ModuleRef, Right};
 use super::docs::{NoDocs, Packed};
 use super::http::{Body, Peer};
 use super::index::{Entry, ServedModule};
@@ -51,7 +51,7 @@ use super::{responses, session};
 use crate::domain::{Address, Release};
 
 pub use self::pages::Pages;
-pub use self::unsent::Unsent;
+pub use self::send_budget::SendBudget;
 
 /// The path and query that a browser requested.
 fn requested(uri: &Uri) -> &str {
@@ -72,7 +72,7 @@ impl Pages {
             return responses::method_not_allowed(session::methods(uri.path()).unwrap_or("GET"));
         }
         let answer = self.complete(page, uri, headers, peer).await;
-        match self.unsent.count(answer, peer).await {
+        match self.send_budget.count(answer, peer).await {
             Some(answer) => answer,
             None => refused(Denied::SENDING, &Viewer::at(requested(uri), None)),
         }
@@ -90,12 +90,14 @@ impl Pages {
             }
             _ => {
                 let path = requested(uri);
-                let seer = match self.seer(path, headers, peer).await {
-                    Ok(seer) => Seer { viewer: seer.viewer.accepting(uri, headers), ..seer },
+                let requester = match self.requester(path, headers, peer).await {
+                    Ok(requester) => {
+                        Requester { viewer: requester.viewer.accepting(uri, headers), ..requester }
+                    }
                     Err(denied) => return refused(denied, &Viewer::at(path, None)),
                 };
-                let answer = self.shown(page, headers, &seer).await;
-                answer.unwrap_or_else(|denied| refused(denied, &seer.viewer))
+                let answer = self.shown(page, headers, &requester).await;
+                answer.unwrap_or_else(|denied| refused(denied, &requester.viewer))
             }
         }
     }
@@ -105,17 +107,19 @@ impl Pages {
         &self,
         page: PagePath,
         headers: &HeaderMap,
-        seer: &Seer,
+        requester: &Requester,
     ) -> Result<Response<Body>, Denied> {
         match page {
             PagePath::Module(address, release, folder) => {
-                self.module(address, release.as_ref(), &folder, headers, seer).await
+                self.module(address, release.as_ref(), &folder, headers, requester).await
             }
-            PagePath::Versions(address, query) => self.versions(address, &query, seer).await,
-            PagePath::Compare(address, versions) => self.compare(address, &versions, false, seer).await,
-            PagePath::CompareJson(address, versions) => self.compare(address, &versions, true, seer).await,
-            PagePath::List(query) => self.list(&query, seer).await,
-            PagePath::ListJson(query) => self.list_json(&query, seer).await,
+            PagePath::Versions(address, query) => self.versions(address, &query, requester).await,
+            PagePath::Compare(address, versions) => self.compare(address, &versions, false, requester).await,
+            PagePath::CompareJson(address, versions) => {
+                self.compare(address, &versions, true, requester).await
+            }
+            PagePath::List(query) => self.list(&query, requester).await,
+            PagePath::ListJson(query) => self.list_json(&query, requester).await,
             PagePath::Style | PagePath::Robots | PagePath::Login(_) => Ok(responses::no_such_path()),
         }
     }
@@ -126,12 +130,12 @@ impl Pages {
         &self,
         address: &Address,
         releases: &[&Release],
-        seer: &Seer,
+        requester: &Requester,
     ) -> Result<Option<Arc<Entry>>, Denied> {
-        let (identity, peer) = (&seer.identity, seer.peer);
+        let (identity, peer) = (&requester.identity, requester.peer);
         let holder = self.index.get(address).map(|module| module.object.clone());
-        let asked = Asked::at(address, holder.as_deref());
-        self.access.may_download(identity, peer, asked).await?;
+        let reviewed = ModuleRef::at(address, holder.as_deref());
+        self.access.may_download(identity, peer, reviewed).await?;
         let mut entry = self.index.claimant(address);
         let lists_all = |entry: &Arc<Entry>| releases.iter().all(|release| lists(entry, release));
         if !entry.as_ref().is_some_and(lists_all) {
@@ -143,19 +147,20 @@ impl Pages {
         }
         let Some(entry) = entry else { return Ok(None) };
         // A Module that is not served, or has got the address since, may have another name than the one that was reviewed.
-        if *entry.object != *asked.object() {
-            self.access.may_download(identity, peer, Asked::at(address, Some(&entry.object))).await?;
+        if *entry.object != *reviewed.object() {
+            self.access.may_download(identity, peer, ModuleRef::at(address, Some(&entry.object))).await?;
         }
         Ok(Some(entry))
     }
 
     /// Whether the page of a Module shows messages of conditions. If that is not known, it shows reasons only.
-    async fn reads(&self, entry: &Entry, seer: &Seer) -> bool {
+    async fn reads(&self, entry: &Entry, requester: &Requester) -> bool {
         if !entry.has_messages() {
             return false;
         }
-        let asked = Asked { namespace: &entry.namespace, name: "", system: "", holder: Some(&entry.object) };
-        self.access.sees(&seer.identity, seer.peer, Right::Read, asked).await.unwrap_or(false)
+        let module =
+            ModuleRef { namespace: &entry.namespace, name: "", system: "", holder: Some(&entry.object) };
+        self.access.sees(&requester.identity, requester.peer, Right::Read, module).await.unwrap_or(false)
     }
 
     async fn module(
@@ -164,11 +169,11 @@ impl Pages {
         release: Option<&Release>,
         folder: &str,
         headers: &HeaderMap,
-        seer: &Seer,
+        requester: &Requester,
     ) -> Result<Response<Body>, Denied> {
         let address = self.aliases.canonical(address);
-        let Some(entry) = self.entry(&address, release.as_slice(), seer).await? else {
-            return Ok(not_found(&seer.viewer, NO_MODULE));
+        let Some(entry) = self.entry(&address, release.as_slice(), requester).await? else {
+            return Ok(not_found(&requester.viewer, NO_MODULE));
         };
         let served = entry.served.as_ref();
         let Some((module, version)) =
@@ -176,16 +181,16 @@ impl Pages {
         else {
             // Nothing is stored: the page shows why.
             return Ok(match release {
-                Some(release) => self.missing_page(&entry, &address, release, seer).await,
-                None => self.versions_page(&entry, &address, &Query::default(), seer).await,
+                Some(release) => self.missing_page(&entry, &address, release, requester).await,
+                None => self.versions_page(&entry, &address, &Query::default(), requester).await,
             });
         };
         // Before the documentation, which would take memory during a slow review.
-        let reads = self.reads(&entry, seer).await;
+        let reads = self.reads(&entry, requester).await;
         let host = self.host.clone().or_else(|| stated_host(headers)).unwrap_or_else(|| NO_HOST.to_owned());
         let show = {
             let (entry, module, version) = (Arc::clone(&entry), Arc::clone(module), version.clone());
-            let (folder, viewer) = (folder.to_owned(), seer.viewer.clone());
+            let (folder, viewer) = (folder.to_owned(), requester.viewer.clone());
             move |docs: Result<Arc<Packed>, NoDocs>| {
                 let shown = docs.as_ref().ok().and_then(|packed| packed.folder(&folder));
                 let view = View {
@@ -202,10 +207,10 @@ impl Pages {
             }
         };
         let namespace = self.index.beside_others(&module.address.namespace);
-        let shown = self.library.show(namespace, version, folder, seer.peer, show).await;
+        let shown = self.library.show(namespace, version, folder, requester.peer, show).await;
         Ok(shown.unwrap_or_else(|why| {
             let (status, title) = (StatusCode::SERVICE_UNAVAILABLE, "This page cannot be shown");
-            message(&seer.viewer, status, NO_DOCS, title, &why.to_string())
+            message(&requester.viewer, status, NO_DOCS, title, &why.to_string())
         }))
     }
 
@@ -215,25 +220,30 @@ impl Pages {
         entry: &Entry,
         address: &Address,
         release: &Release,
-        seer: &Seer,
+        requester: &Requester,
     ) -> Response<Body> {
         let Some(missing) = entry.missing.iter().find(|missing| missing.release == *release) else {
-            return not_found(&seer.viewer, NO_VERSION);
+            return not_found(&requester.viewer, NO_VERSION);
         };
-        let main = versions::missing_page(entry, address, missing, self.reads(entry, seer).await);
+        let main = versions::missing_page(entry, address, missing, self.reads(entry, requester).await);
         let title = format!("{address} {}", missing.release);
         let (status, phrase) = match missing.withdrawn {
             Some(_) => (StatusCode::GONE, "Gone: version withdrawn"),
             None => (StatusCode::NOT_FOUND, "Not Found"),
         };
-        Page { title: &title, words: "", viewer: &seer.viewer, main }.answer(status, phrase)
+        Page { title: &title, words: "", viewer: &requester.viewer, main }.answer(status, phrase)
     }
 
-    async fn versions(&self, address: Address, query: &Query, seer: &Seer) -> Result<Response<Body>, Denied> {
+    async fn versions(
+        &self,
+        address: Address,
+        query: &Query,
+        requester: &Requester,
+    ) -> Result<Response<Body>, Denied> {
         let address = self.aliases.canonical(address);
-        Ok(match self.entry(&address, &[], seer).await? {
-            Some(entry) => self.versions_page(&entry, &address, query, seer).await,
-            None => not_found(&seer.viewer, NO_MODULE),
+        Ok(match self.entry(&address, &[], requester).await? {
+            Some(entry) => self.versions_page(&entry, &address, query, requester).await,
+            None => not_found(&requester.viewer, NO_MODULE),
         })
     }
 
@@ -242,11 +252,11 @@ impl Pages {
         entry: &Entry,
         address: &Address,
         query: &Query,
-        seer: &Seer,
+        requester: &Requester,
     ) -> Response<Body> {
-        let main = versions::page(entry, address, query, self.reads(entry, seer).await);
+        let main = versions::page(entry, address, query, self.reads(entry, requester).await);
         let title = format!("Versions of {address}");
-        Page { title: &title, words: "", viewer: &seer.viewer, main }.answer(StatusCode::OK, "OK")
+        Page { title: &title, words: "", viewer: &requester.viewer, main }.answer(StatusCode::OK, "OK")
     }
 }
 

@@ -1,12 +1,12 @@
 //! The page of a version of a module, or of a folder of it.
 
-use axum::http::{Response, StatusCode};
+use http::{Response, StatusCode};
 use maud::{Markup, PreEscaped, html};
 
+use super::display::{date, short, size};
 use super::parts::{inputs, outputs, requirements, resources};
 use super::path::is_linkable;
 use super::shell::{Page, Viewer};
-use super::shown::{date, short, size};
 use super::versions;
 use crate::domain::Address;
 use crate::domain::text::hex;

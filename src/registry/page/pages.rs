@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::unsent::Unsent;
+use super::send_budget::SendBudget;
 use crate::registry::aliases::Aliases;
 use crate::registry::auth::Access;
 use crate::registry::docs::Library;
@@ -16,7 +16,7 @@ pub struct Pages {
     pub aliases: Aliases,
     pub sessions: Sessions,
     pub library: Library,
-    pub unsent: Unsent,
+    pub send_budget: SendBudget,
     /// `HOST[:PORT]` of `--url`.
     pub host: Option<String>,
 }

@@ -44,7 +44,7 @@ pub struct Query {
 }
 
 /// The longest query that is read, in characters.
-const LONGEST: usize = 256;
+const LONGEST_QUERY: usize = 256;
 /// The longest path of a folder, in bytes.
 const LONGEST_FOLDER: usize = 512;
 
@@ -120,11 +120,11 @@ impl Query {
         let mut query = Self::default();
         for (key, value) in form_urlencoded::parse(text.as_bytes()) {
             match key.as_ref() {
-                "q" => query.words = value.chars().filter(|c| !c.is_control()).take(LONGEST).collect(),
+                "q" => query.words = value.chars().filter(|c| !c.is_control()).take(LONGEST_QUERY).collect(),
                 "offset" => query.offset = value.parse().unwrap_or(0),
                 "limit" => query.limit = value.parse().ok(),
-                "namespace" => query.namespace = Some(value.chars().take(LONGEST).collect()),
-                "provider" => query.provider = Some(value.chars().take(LONGEST).collect()),
+                "namespace" => query.namespace = Some(value.chars().take(LONGEST_QUERY).collect()),
+                "provider" => query.provider = Some(value.chars().take(LONGEST_QUERY).collect()),
                 _ => {}
             }
         }

@@ -1,7 +1,7 @@
 //! What all pages share: head, search, sign-in, footer, and pages with one sentence.
 
-use axum::http::{HeaderMap, HeaderName, Response, StatusCode, Uri, header};
 use flate2::Compression;
+use http::{HeaderMap, HeaderName, Response, StatusCode, Uri, header};
 use maud::{DOCTYPE, Markup, html};
 use url::form_urlencoded::Serializer;
 

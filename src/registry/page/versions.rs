@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use maud::{Markup, html};
 
+use super::display::{date, meaning, short, size};
 use super::list;
 use super::path::Query;
-use super::shown::{date, meaning, short, size};
 use crate::domain::text::{hex, plural};
 use crate::domain::{Address, Release};
 use crate::registry::index::{Entry, Missing, NotServed, ServedVersion, WhyMissing};

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::seer::Seer;
-use crate::registry::auth::{Access, Asked, Denied, Right};
+use super::requester::Requester;
+use crate::registry::auth::{Access, Denied, ModuleRef, Right};
 use crate::registry::index::Entry;
 
 /// Modules of a namespace that are reviewed one by one, if there is no right to the whole namespace.
@@ -18,7 +18,7 @@ const ONE_BY_ONE_IN_ALL: usize = 200;
 /// Reviews at once.
 const AT_ONCE: usize = 8;
 /// How long a list waits for its reviews. Later results are remembered for the next request.
-const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
+const LIST_WAIT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 
 /// The entries to which the viewer has a right.
 #[derive(Default)]
@@ -32,11 +32,11 @@ pub(super) struct Visible {
 /// The entries to which the viewer has a right, as far as they can be reviewed.
 pub(super) async fn visible(
     access: &Access,
-    seer: &Seer,
+    requester: &Requester,
     right: Right,
     entries: Vec<Arc<Entry>>,
 ) -> Result<Visible, Denied> {
-    let permitted = tokio::time::timeout(PATIENCE, permitted(access, seer, right, entries));
+    let permitted = tokio::time::timeout(LIST_WAIT, permitted(access, requester, right, entries));
     permitted.await.unwrap_or(Err(Denied::API_SERVER))
 }
 
@@ -45,7 +45,7 @@ pub(super) async fn visible(
 /// that is an error, as is any other review without an answer.
 async fn permitted(
     access: &Access,
-    seer: &Seer,
+    requester: &Requester,
     right: Right,
     entries: Vec<Arc<Entry>>,
 ) -> Result<Visible, Denied> {
@@ -57,8 +57,8 @@ async fn permitted(
     // `None` if the limits of reviews do not permit the review.
     let has = |namespace: Box<str>, object: Box<str>| async move {
         // `""` is all of a namespace.
-        let asked = Asked { namespace: &namespace, name: &object, system: "", holder: Some(&object) };
-        match access.sees(&seer.identity, seer.peer, right, asked).await {
+        let module = ModuleRef { namespace: &namespace, name: &object, system: "", holder: Some(&object) };
+        match access.sees(&requester.identity, requester.peer, right, module).await {
             Err(denied @ Denied::TooMany { .. }) => {
                 limited.get_or_init(|| denied);
                 Ok(None)
@@ -81,8 +81,8 @@ async fn permitted(
             Some(false) => {}
             None => return Ok(Vec::new()),
         }
-        let asked = entries.into_iter().enumerate().take_while(|(position, _)| may_ask(*position));
-        let one_by_one = stream::iter(asked.map(|(_, entry)| async move {
+        let selected = entries.into_iter().enumerate().take_while(|(position, _)| may_ask(*position));
+        let one_by_one = stream::iter(selected.map(|(_, entry)| async move {
             let has = has(entry.namespace.clone(), entry.object.clone()).await?;
             Ok(has.unwrap_or(false).then_some(entry))
         }));

@@ -5,21 +5,21 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use super::attempt::{Attempt, text};
-use super::refused::Refused;
+use super::sign_in_error::SignInError;
 use super::token;
 use crate::registry::auth::token::Unverified;
-use crate::registry::auth::{Issuer, shallow};
+use crate::registry::auth::{Issuer, untrusted_json};
 
 /// What a browser brings back.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct CallbackQuery {
     pub state: String,
     code: Option<String>,
     error: Option<String>,
     issuer: Option<String>,
 }
 
-impl Answer {
+impl CallbackQuery {
     /// Reads the query of the callback. A parameter that is there twice is none.
     pub(super) fn parse(query: &str) -> Self {
         let value = |name: &str| {
@@ -37,25 +37,25 @@ impl Answer {
     }
 
     /// The code, unless the answer is from another issuer or an error.
-    pub(super) fn code(&self, issuer: &str) -> Result<&str, Refused> {
+    pub(super) fn code(&self, issuer: &str) -> Result<&str, SignInError> {
         if self.issuer.as_ref().is_some_and(|own| own != issuer) {
-            return Err(Refused::bad_request("Another identity provider has answered: start again."));
+            return Err(SignInError::bad_request("Another identity provider has answered: start again."));
         }
         match (self.error.as_deref(), &self.code) {
             (None, Some(code)) => Ok(code),
-            (Some("access_denied"), _) => Err(Refused::forbidden(
+            (Some("access_denied"), _) => Err(SignInError::forbidden(
                 "The identity provider denied access: you are not allowed to sign in to this registry, or you cancelled.",
             )),
             (Some("temporarily_unavailable" | "server_error"), _) => {
-                Err(Refused::later("The identity provider has a problem at the moment: try again."))
+                Err(SignInError::later("The identity provider has a problem at the moment: try again."))
             }
             (Some("invalid_scope"), _) => {
-                Err(Refused::provider("The identity provider rejects a scope of --login-scopes."))
+                Err(SignInError::provider("The identity provider rejects a scope of --login-scopes."))
             }
-            (Some("unauthorized_client" | "invalid_client"), _) => {
-                Err(Refused::provider("The identity provider does not accept the client of --login-client."))
-            }
-            _ => Err(Refused::provider("The identity provider did not sign you in: start again.")),
+            (Some("unauthorized_client" | "invalid_client"), _) => Err(SignInError::provider(
+                "The identity provider does not accept the client of --login-client.",
+            )),
+            _ => Err(SignInError::provider("The identity provider did not sign you in: start again.")),
         }
     }
 }
@@ -86,7 +86,7 @@ pub(super) fn tokens(status: u16, body: &[u8]) -> Result<Tokens, NotExchanged> {
         let problem = "the answer has no id_token".to_owned();
         return serde_json::from_slice(body).map_err(|_| NotExchanged { problem, is_code_wrong: false });
     }
-    let answer = shallow::object(body).unwrap_or_default();
+    let answer = untrusted_json::object(body).unwrap_or_default();
     let word = |name: &str| answer.get(name).and_then(Value::as_str);
     let words: Vec<&str> = ["error", "error_description"].into_iter().filter_map(word).collect();
     Err(NotExchanged { problem: words.join(": "), is_code_wrong: refuses_code(status, word("error")) })
@@ -113,17 +113,17 @@ pub(super) fn is_answer(id_token: &Unverified<'_>, issuer: &str, client: &str, a
 
 /// The token of the session: the access token, as `terraform login` receives it, if it is a JWT for this registry with the claims
 /// that an identity needs; else the id token, if that is one.
-pub(super) fn choose<'a>(tokens: &'a Tokens, issuer: &Issuer) -> Result<&'a str, Refused> {
+pub(super) fn choose<'a>(tokens: &'a Tokens, issuer: &Issuer) -> Result<&'a str, SignInError> {
     let all = [tokens.access_token.as_deref(), Some(tokens.id_token.as_str())];
     let parsed = all.into_iter().flatten().filter_map(|token| Some((token, Unverified::parse(token)?)));
     let ours: Vec<_> = parsed.filter(|(_, jwt)| issuer.claims(jwt)).collect();
     if ours.is_empty() {
-        return Err(Refused::provider(
+        return Err(SignInError::provider(
             "The tokens of the identity provider are for another audience than those of --auth-config.",
         ));
     }
     // If no token has all claims, the first one is taken, and the refusal of the session names what it lacks.
     let any_complete = ours.iter().any(|(_, jwt)| issuer.identifies(jwt));
     let candidates = ours.iter().filter(|(_, jwt)| !any_complete || issuer.identifies(jwt));
-    candidates.map(|(token, _)| *token).find(|token| token::fits(token)).ok_or_else(Refused::too_long)
+    candidates.map(|(token, _)| *token).find(|token| token::fits(token)).ok_or_else(SignInError::too_long)
 }

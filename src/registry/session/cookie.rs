@@ -1,8 +1,8 @@
 //! Cookies. Browsers accept a cookie with the prefix `__Host-` only over HTTPS and from this very host, so that no other host of
 //! the domain can set one.
 
-use axum::http::HeaderValue;
-use axum::http::{HeaderMap, header};
+use http::HeaderValue;
+use http::{HeaderMap, header};
 
 use crate::registry::link::LinkKeys;
 use crate::registry::seal::OVERHEAD;

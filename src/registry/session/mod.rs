@@ -4,7 +4,7 @@
 //! | file | content |
 //! |---|---|
 //! | `sessions` | [`Sessions`]: what the handler and the page call |
-//! | `route` | which requests belong here |
+//! | `path` | which requests belong here |
 //! | `request` | the parts of a request: its origin, its form, and the page to return to |
 //! | `cookie` | cookies: names, attributes, how they are read |
 //! | `token` | the content of a session |
@@ -12,25 +12,25 @@
 //! | `login` | `--login-issuer` and its companions, and their part of service discovery |
 //! | `provider` | the provider's endpoints, read in the background, and the exchange of a code |
 //! | `callback` | what the provider sends back, and which of its tokens is taken |
-//! | `refused` | why a sign-in failed |
+//! | `sign_in_error` | why a sign-in failed |
 
 mod attempt;
 mod callback;
 mod cookie;
 mod login;
+mod path;
 mod provider;
-mod refused;
 mod request;
-mod route;
 mod sessions;
+mod sign_in_error;
 mod token;
 
 pub use self::login::{Login, LoginError, LoginSettings};
-pub use self::refused::Refused;
+pub use self::path::{SessionAction, action, largest_form, methods};
 pub use self::request::back;
 pub(crate) use self::request::local;
-pub use self::route::{Action, action, largest_form, methods};
 pub use self::sessions::Sessions;
+pub use self::sign_in_error::SignInError;
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::attempt::Attempt;
 use super::callback::{self, Tokens};
 use super::login::Login;
-use super::refused::Refused;
+use super::sign_in_error::SignInError;
 use crate::registry::auth::{Discovery, Endpoints};
 use crate::registry::client::loggable;
 
@@ -23,12 +23,12 @@ const EXCHANGES: usize = 16;
 pub(super) struct Provider {
     pub login: Login,
     source: Discovery,
-    known: ArcSwapOption<Known>,
+    known: ArcSwapOption<ProviderMetadata>,
     exchanges: Semaphore,
 }
 
 /// The last metadata of the provider.
-pub(super) struct Known {
+pub(super) struct ProviderMetadata {
     pub endpoints: Endpoints,
     /// The document of service discovery.
     pub document: Bytes,
@@ -40,7 +40,7 @@ impl Provider {
     }
 
     /// What is known; nothing until the provider has answered once.
-    pub(super) fn known(&self) -> Option<Arc<Known>> {
+    pub(super) fn known(&self) -> Option<Arc<ProviderMetadata>> {
         self.known.load_full()
     }
 
@@ -51,7 +51,7 @@ impl Provider {
             match self.source.endpoints().await {
                 Ok(endpoints) => {
                     let document = self.login.discovery(&endpoints).into();
-                    self.known.store(Some(Arc::new(Known { endpoints, document })));
+                    self.known.store(Some(Arc::new(ProviderMetadata { endpoints, document })));
                     retry = RETRY.0;
                     tokio::time::sleep(REFRESH).await;
                 }
@@ -72,22 +72,22 @@ impl Provider {
     /// Exchanges a code for tokens.
     pub(super) async fn exchange(
         &self,
-        known: &Known,
+        known: &ProviderMetadata,
         code: &str,
         attempt: &Attempt,
-    ) -> Result<Tokens, Refused> {
+    ) -> Result<Tokens, SignInError> {
         let Ok(_permit) = self.exchanges.try_acquire() else {
-            return Err(Refused::later("Too many people are signing in at the moment: try again."));
+            return Err(SignInError::later("Too many people are signing in at the moment: try again."));
         };
         let form = self.login.exchange(code, attempt);
         let (status, body) = self.source.post(&known.endpoints.token, form).await.map_err(|error| {
             tracing::warn!(error, "cannot exchange a code at the identity provider");
-            Refused::provider("The identity provider does not answer: try again.")
+            SignInError::provider("The identity provider does not answer: try again.")
         })?;
         callback::tokens(status.as_u16(), &body).map_err(|failed| {
             let problem = loggable(&failed.problem);
             tracing::warn!(%status, problem, "the identity provider did not exchange a code");
-            let refused = Refused::provider(
+            let refused = SignInError::provider(
                 "The identity provider did not confirm the sign-in: try again. If it fails again, the registry's log has the details.",
             );
             refused.counted(failed.is_code_wrong)

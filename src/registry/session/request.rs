@@ -1,26 +1,26 @@
 //! Parts of a request of signing in: its origin, its form, and the path to return to. Pure.
 
-use axum::http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use secrecy::SecretString;
 use url::{Host, Url, form_urlencoded};
 
-use super::refused::Refused;
+use super::sign_in_error::SignInError;
 
 /// A longer path is not one of the registry's.
 const LONGEST_PATH: usize = 1024;
 
 /// Checks that a form was sent by a page of this registry: no other origin can make a browser sign in or out. `url`: `--url`, if
 /// browsers keep cookies there.
-pub(super) fn check_origin(headers: &HeaderMap, url: Option<&Url>) -> Result<(), Refused> {
+pub(super) fn check_origin(headers: &HeaderMap, url: Option<&Url>) -> Result<(), SignInError> {
     let Some(url) = url else {
         let sentence = "Signing in is not possible: the registry runs without an https --url.";
-        return Err(Refused::forbidden(sentence));
+        return Err(SignInError::forbidden(sentence));
     };
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let own = url.origin().ascii_serialization();
     match (origins.next(), origins.next()) {
         (Some(origin), None) if origin.as_bytes() == own.as_bytes() => Ok(()),
-        _ => Err(Refused::forbidden(
+        _ => Err(SignInError::forbidden(
             "This form was not sent by a page of this registry: open the page at the registry's own address and try again.",
         )),
     }
@@ -45,13 +45,13 @@ pub(super) struct Form {
 }
 
 /// The fields of a form; the last of a name counts.
-pub(super) fn form(headers: &HeaderMap, body: &[u8]) -> Result<Form, Refused> {
+pub(super) fn form(headers: &HeaderMap, body: &[u8]) -> Result<Form, SignInError> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         let phrase = "Unsupported Media Type";
         let sentence = "Send a form: application/x-www-form-urlencoded.";
-        return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, phrase, sentence));
+        return Err(SignInError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, phrase, sentence));
     }
     let mut form = Form { token: SecretString::from(""), back: "/".to_owned() };
     for (name, value) in form_urlencoded::parse(body) {

@@ -3,21 +3,21 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::task::JoinSet;
 use url::Url;
 
 use super::attempt::{self, Attempt};
-use super::callback::{self, Answer};
+use super::callback::{self, CallbackQuery};
 use super::cookie;
 use super::login::Login;
+use super::path::SessionAction;
 use super::provider::Provider;
-use super::refused::Refused;
 use super::request;
-use super::route::Action;
+use super::sign_in_error::SignInError;
 use super::token;
 use crate::registry::auth::token::Unverified;
 use crate::registry::auth::{Access, AccessError, Denied, Identity};
@@ -97,17 +97,17 @@ impl Sessions {
         headers: &HeaderMap,
         body: &[u8],
         peer: Peer,
-    ) -> Result<Response<Body>, Refused> {
+    ) -> Result<Response<Body>, SignInError> {
         request::check_origin(headers, self.url.as_ref())?;
         let form = request::form(headers, body)?;
         if form.token.expose_secret().is_empty() {
-            return Err(Refused::bad_request("Paste a token."));
+            return Err(SignInError::bad_request("Paste a token."));
         }
         self.begin(access, &form.token, &form.back, peer).await
     }
 
     /// Ends the session, and redirects to the form's `return`.
-    pub fn logout(&self, headers: &HeaderMap, body: &[u8]) -> Result<Response<Body>, Refused> {
+    pub fn logout(&self, headers: &HeaderMap, body: &[u8]) -> Result<Response<Body>, SignInError> {
         request::check_origin(headers, self.url.as_ref())?;
         let form = request::form(headers, body)?;
         let cookies = [cookie::removed(cookie::SESSION), cookie::removed(cookie::ATTEMPT)];
@@ -115,16 +115,18 @@ impl Sessions {
     }
 
     /// The path to return to from a request of signing in, also if it fails.
-    pub fn back(&self, action: Action, headers: &HeaderMap, query: &str, body: &[u8]) -> String {
+    pub fn back(&self, action: SessionAction, headers: &HeaderMap, query: &str, body: &[u8]) -> String {
         match action {
-            Action::Login | Action::Logout => request::back(body),
-            Action::Start => request::back(query.as_bytes()),
-            Action::Callback => self.attempt(headers).map_or_else(|| "/".to_owned(), |attempt| attempt.back),
+            SessionAction::Login | SessionAction::Logout => request::back(body),
+            SessionAction::Start => request::back(query.as_bytes()),
+            SessionAction::Callback => {
+                self.attempt(headers).map_or_else(|| "/".to_owned(), |attempt| attempt.back)
+            }
         }
     }
 
     /// Redirects to the identity provider.
-    pub fn start(&self, query: &str) -> Result<Response<Body>, Refused> {
+    pub fn start(&self, query: &str) -> Result<Response<Body>, SignInError> {
         let provider = self.provider()?;
         let known = provider.known().ok_or_else(not_known)?;
         let attempt = Attempt::new(&request::back(query.as_bytes()), now());
@@ -132,7 +134,7 @@ impl Sessions {
         let cookie = cookie::kept(cookie::ATTEMPT, &content, attempt::LIFETIME, &self.keys.load());
         let cookie = cookie.ok_or_else(|| {
             let sentence = "The registry has a defect; its log has the details.";
-            Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error", sentence)
+            SignInError::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error", sentence)
         })?;
         let to = provider.login.authorization(&known.endpoints, &attempt);
         Ok(redirect(StatusCode::FOUND, &to, [Some(cookie)]))
@@ -145,19 +147,19 @@ impl Sessions {
         headers: &HeaderMap,
         query: &str,
         peer: Peer,
-    ) -> Result<Response<Body>, Refused> {
+    ) -> Result<Response<Body>, SignInError> {
         let provider = self.provider()?;
-        let answer = Answer::parse(query);
+        let answer = CallbackQuery::parse(query);
         let attempt = self.attempt(headers);
         let attempt = attempt.filter(|attempt| attempt.has_state(&answer.state)).ok_or_else(|| {
-            Refused::bad_request(
+            SignInError::bad_request(
                 "This sign-in was started in another browser or more than 10 minutes ago: start again.",
             )
         })?;
         let code = answer.code(provider.login.issuer.url())?;
-        access.may_sign_in(peer).map_err(Refused::denied)?;
+        access.may_sign_in(peer).map_err(SignInError::denied)?;
         let known = provider.known().ok_or_else(not_known)?;
-        let count = |refused: &Refused| {
+        let count = |refused: &SignInError| {
             if refused.is_failed_token {
                 access.failed_to_sign_in(peer);
             }
@@ -181,42 +183,46 @@ impl Sessions {
         token: &SecretString,
         back: &str,
         peer: Peer,
-    ) -> Result<Response<Body>, Refused> {
+    ) -> Result<Response<Body>, SignInError> {
         let text = token.expose_secret();
         // Before it is reviewed.
         if !token::fits(text) {
-            return Err(Refused::too_long());
+            return Err(SignInError::too_long());
         }
-        let identity = access.identify_token(token, peer).await.map_err(Refused::denied)?;
+        let identity = access.identify_token(token, peer).await.map_err(SignInError::denied)?;
         let now = now();
         let expires = identity.expires.map(|time| u64::try_from(time.as_second()).unwrap_or_default());
         let end = token::end(now, expires);
         let content = token::content(text, end);
         let cookie = cookie::kept(cookie::SESSION, &content, end.saturating_sub(now), &self.keys.load());
-        let cookie = cookie.ok_or_else(Refused::too_long)?;
+        let cookie = cookie.ok_or_else(SignInError::too_long)?;
         tracing::info!(user = loggable(&identity.user), kind = identity.kind.label(), "signed in");
         let cookies = [Some(cookie), cookie::removed(cookie::ATTEMPT)];
         Ok(redirect(StatusCode::SEE_OTHER, back, cookies))
     }
 
-    fn provider(&self) -> Result<&Provider, Refused> {
+    fn provider(&self) -> Result<&Provider, SignInError> {
         self.provider.as_deref().ok_or_else(|| {
             let sentence = "This registry has no identity provider: sign in with a token.";
-            Refused::new(StatusCode::NOT_FOUND, "Not Found", sentence)
+            SignInError::new(StatusCode::NOT_FOUND, "Not Found", sentence)
         })
     }
 }
 
-pub(super) async fn check_id_token(login: &Login, id_token: &str, attempt: &Attempt) -> Result<(), Refused> {
+pub(super) async fn check_id_token(
+    login: &Login,
+    id_token: &str,
+    attempt: &Attempt,
+) -> Result<(), SignInError> {
     let is_answer =
         |jwt: Unverified<'_>| callback::is_answer(&jwt, login.issuer.url(), &login.client, attempt);
     if !Unverified::parse(id_token).is_some_and(is_answer) {
         let sentence = "The identity provider's id token does not belong to this sign-in: start again.";
-        return Err(Refused::provider(sentence).counted(true));
+        return Err(SignInError::provider(sentence).counted(true));
     }
     let audience = [login.client.clone()];
     let checked = login.issuer.check(id_token, &audience, Timestamp::now(), Instant::now()).await;
-    checked.map(drop).map_err(Refused::denied)
+    checked.map(drop).map_err(SignInError::denied)
 }
 
 fn redirect<const N: usize>(
@@ -235,6 +241,6 @@ fn redirect<const N: usize>(
     answer
 }
 
-fn not_known() -> Refused {
-    Refused::later("The identity provider has not answered yet: try again.")
+fn not_known() -> SignInError {
+    SignInError::later("The identity provider has not answered yet: try again.")
 }

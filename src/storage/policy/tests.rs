@@ -94,7 +94,7 @@ fn endpoints_are_compared_not_as_text_but_as_urls() {
         "https://s3.us-west-2.amazonaws.com:8443",
     ] {
         let refused = rules.check("team-a", &location(Some(endpoint)));
-        assert!(matches!(refused, Err(Refused::Endpoint(_))), "{endpoint}: {refused:?}");
+        assert!(matches!(refused, Err(LocationNotAllowed::Endpoint(_))), "{endpoint}: {refused:?}");
     }
 }
 
@@ -111,7 +111,7 @@ fn a_wrong_endpoint_is_not_repeated() {
         ["minio:9000/x", "ftp://host", "https://me:hunter2@host", "https://host/?token=hunter2", "hunter2"]
     {
         let refused = rules(&[], &[], None).check("team-a", &location(Some(text))).expect_err(text);
-        assert!(matches!(refused, Refused::BadEndpoint(_)), "{text}");
+        assert!(matches!(refused, LocationNotAllowed::BadEndpoint(_)), "{text}");
         assert!(!refused.to_string().contains("hunter2"), "{refused}");
     }
 }

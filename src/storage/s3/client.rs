@@ -23,11 +23,11 @@ use aws_sdk_s3::config::{
 use aws_types::service_config::ServiceConfigKey;
 use hyper_util::client::proxy::matcher::Matcher;
 
-use super::credentials::Lasting;
+use super::credentials::CredentialsCache;
 use super::default_chain::DefaultChain;
 use super::http::{CaError, http_client};
 use super::plain_http::CONNECT_TIMEOUT;
-use super::proxy::Routed;
+use super::proxy::ProxyRouter;
 use crate::domain::names::{is_bucket_name, is_region};
 use crate::domain::{Endpoint, EndpointError, Mutex, ObjectLocation};
 use crate::storage::Cause;
@@ -49,7 +49,7 @@ pub(in crate::storage) struct Clients {
     /// The AWS configuration that all clients share.
     pub(super) sdk: SdkConfig,
     /// The credentials of `sdk`, except in tests.
-    pub(super) credentials: Option<Lasting>,
+    pub(super) credentials: Option<CredentialsCache>,
     cache: Mutex<HashMap<ClientKey, Client>>,
     /// Endpoints by their spelling, each parsed once: the registry needs one for each download.
     endpoints: Mutex<HashMap<String, Endpoint>>,
@@ -71,7 +71,7 @@ impl Clients {
     pub(crate) async fn new(ca_pem: Option<&[u8]>, small_buffers: bool) -> Result<Self, CaError> {
         let http = http_client(ca_pem)?;
         let small_buffers = small_buffers.then(|| Arc::new(Matcher::from_system()));
-        let objects = Routed { small_buffers, ..http.clone() };
+        let objects = ProxyRouter { small_buffers, ..http.clone() };
         // The default region chain queries the instance's metadata service, which takes seconds on machines without one. Each
         // location names its region; this one is only used by the credential providers (STS).
         let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
@@ -80,7 +80,7 @@ impl Clients {
         let sdk = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone()).region(region);
         let sdk = sdk.load().await;
         let source = SharedCredentialsProvider::new(DefaultChain::new(sdk.clone(), http));
-        let credentials = Lasting::new(source);
+        let credentials = CredentialsCache::new(source);
         let sdk = sdk.into_builder().http_client(objects);
         let sdk = sdk.credentials_provider(SharedCredentialsProvider::new(credentials.clone()));
         let sdk = sdk.identity_cache(IdentityCache::no_cache()).build();

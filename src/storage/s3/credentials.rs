@@ -30,7 +30,7 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 
 
 /// A provider that loads credentials from another one before they end. Clones share them.
 #[derive(Clone, Debug)]
-pub(super) struct Lasting {
+pub(super) struct CredentialsCache {
     /// Where the credentials come from.
     pub(super) source: SharedCredentialsProvider,
     loaded: Arc<ArcSwapOption<Loaded>>,
@@ -76,7 +76,7 @@ impl Loaded {
     }
 }
 
-impl Lasting {
+impl CredentialsCache {
     pub(super) fn new(source: SharedCredentialsProvider) -> Self {
         Self { source, loaded: Arc::default(), loading: Arc::default() }
     }
@@ -127,7 +127,7 @@ fn shared(error: &Arc<CredentialsError>) -> CredentialsError {
     CredentialsError::provider_error(Arc::clone(error))
 }
 
-impl ProvideCredentials for Lasting {
+impl ProvideCredentials for CredentialsCache {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,

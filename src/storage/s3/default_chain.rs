@@ -14,12 +14,12 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future;
 use aws_sdk_s3::config::{Credentials, ProvideCredentials};
 
-use super::proxy::Routed;
+use super::proxy::ProxyRouter;
 
 /// Builds the default chain for each time that credentials are loaded.
 #[derive(Debug)]
 pub(super) struct DefaultChain {
-    http: Routed,
+    http: ProxyRouter,
     /// Region, timeouts and retries of requests for credentials.
     sdk: SdkConfig,
     /// A chain that is used again: the provider of an instance returns its last credentials during an outage of the metadata
@@ -28,7 +28,7 @@ pub(super) struct DefaultChain {
 }
 
 impl DefaultChain {
-    pub(super) fn new(sdk: SdkConfig, http: Routed) -> Self {
+    pub(super) fn new(sdk: SdkConfig, http: ProxyRouter) -> Self {
         Self { http, sdk, kept: ArcSwapOption::empty() }
     }
 

@@ -14,9 +14,9 @@ use futures::Stream;
 use secrecy::SecretString;
 
 use super::headers::Omitted;
+use super::metadata_checksum::of_whole_object;
 use super::requests::once;
 use super::sdk_error::classify_error;
-use super::stated::of_whole_object;
 use crate::domain::ObjectLocation;
 use crate::domain::text::causes;
 use crate::storage::redaction::presentable;

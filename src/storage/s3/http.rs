@@ -12,11 +12,13 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 use thiserror::Error;
 
 use super::plain_http::CONNECT_TIMEOUT;
-use super::proxy::Routed;
+use super::proxy::ProxyRouter;
 use crate::domain::text::causes;
 
 /// For a connection to a link-local address. There is none on a machine without a metadata service.
 const LINK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long an unused connection is kept. S3 closes it after 5 to 20 seconds, and a request that is sent at that moment fails.
+const IDLE: Duration = Duration::from_secs(4);
 
 /// Why the PEM roots of `--ca-file`, or those of the system, cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -37,13 +39,13 @@ pub enum CaError {
 }
 
 /// The clients of both servers, with additional roots.
-pub(super) fn http_client(ca_pem: Option<&[u8]>) -> Result<Routed, CaError> {
+pub(super) fn http_client(ca_pem: Option<&[u8]>) -> Result<ProxyRouter, CaError> {
     if let Some(pem) = ca_pem {
         check_roots(pem)?;
     }
     let proxied = SharedHttpConnector::new(Http(client(ca_pem, CONNECT_TIMEOUT, |builder| builder)?));
     let direct = SharedHttpConnector::new(Http(client(ca_pem, LINK_TIMEOUT, ClientBuilder::no_proxy)?));
-    Ok(Routed { proxied, direct, small_buffers: None, limit: None })
+    Ok(ProxyRouter { proxied, direct, small_buffers: None, limit: None })
 }
 
 /// A client that uses the proxy, unless `settings` excludes it.
@@ -61,6 +63,7 @@ fn client(
     let roots = ca_pem.map(Certificate::from_pem_bundle).transpose().map_err(unusable)?;
     let builder = Client::builder()
         .http1_only()
+        .pool_idle_timeout(IDLE)
         .redirect(redirect::Policy::none())
         .referer(false)
         .connect_timeout(connect_timeout)
@@ -106,11 +109,10 @@ fn check_roots(pem: &[u8]) -> Result<(), CaError> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::sync::Arc;
+    use std::time::Instant;
 
     use http_body_util::BodyExt as _;
     use opendepot_testbed::authority::Authority;
-    use rustls::ServerConfig;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
     use tokio_rustls::TlsAcceptor;
@@ -121,43 +123,37 @@ pub(super) mod tests {
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/root.pem"));
 
     /// The clients without the environment's proxy, since tests connect to loopback.
-    pub(in crate::storage) fn without_proxy(ca_pem: Option<&[u8]>) -> Routed {
+    pub(in crate::storage) fn without_proxy(ca_pem: Option<&[u8]>) -> ProxyRouter {
         let clients = http_client(ca_pem).unwrap();
-        Routed { proxied: clients.direct.clone(), ..clients }
+        ProxyRouter { proxied: clients.direct.clone(), ..clients }
     }
 
     #[tokio::test]
-    async fn a_store_that_speaks_http_2_is_asked_over_http_1() {
+    async fn a_store_that_speaks_http_2_is_asked_over_http_1_and_left_before_it_closes() {
         let authority = Authority::new("store").unwrap();
-        let identity = authority.server(&["127.0.0.1"]).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![identity.certificate_der.into()],
-                identity.key_der.try_into().expect("a private key"),
-            )
-            .unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let acceptor = TlsAcceptor::from(authority.tls(&["127.0.0.1"], &["h2", "http/1.1"]).unwrap());
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("https://{}/modules/vpc/a%20b.zip?x-id=GetObject", listener.local_addr().unwrap());
         let served = tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
-            let mut stream = TlsAcceptor::from(Arc::new(config)).accept(stream).await.unwrap();
+            let mut stream = acceptor.accept(stream).await.unwrap();
             let mut request = Vec::new();
             while !request.ends_with(b"\r\n\r\n") {
                 request.push(stream.read_u8().await.unwrap());
             }
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
             let protocol = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
-            (protocol, String::from_utf8(request).unwrap().to_lowercase())
+            let answered = Instant::now();
+            // S3 closes it then.
+            let closed = tokio::time::timeout(Duration::from_secs(20), stream.read_u8()).await;
+            assert!(closed.expect("the client closes it").is_err(), "it sends nothing more");
+            (protocol, String::from_utf8(request).unwrap().to_lowercase(), answered.elapsed())
         });
         let client = without_proxy(Some(authority.pem().as_bytes()));
         let answer = client.call(HttpRequest::get(url).unwrap()).await.unwrap();
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "ok");
-        let (protocol, request) = served.await.unwrap();
+        let (protocol, request, unused) = served.await.unwrap();
+        assert!(unused > Duration::from_secs(2), "another request could use the connection: {unused:?}");
         assert_eq!(protocol.as_deref(), Some(&b"http/1.1"[..]));
         assert!(request.starts_with("get /modules/vpc/a%20b.zip?x-id=getobject http/1.1\r\n"), "{request}");
         assert!(!request.contains("accept-encoding"), "the bytes are used as they are stored: {request}");

@@ -23,11 +23,11 @@ use url::{Host, Url};
 use super::plain_http;
 
 /// The longest answer that is collected in memory, in bytes.
-const LONGEST: usize = 256 << 10;
+const LONGEST_ANSWER: usize = 256 << 10;
 
 /// A client that uses the proxy, and one that does not.
 #[derive(Clone, Debug)]
-pub(super) struct Routed {
+pub(super) struct ProxyRouter {
     pub proxied: SharedHttpConnector,
     pub direct: SharedHttpConnector,
     /// The proxies of the environment, if requests over plain HTTP that use none of them are sent with small buffers instead.
@@ -36,7 +36,7 @@ pub(super) struct Routed {
     pub limit: Option<Duration>,
 }
 
-impl HttpClient for Routed {
+impl HttpClient for ProxyRouter {
     fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         let connect = settings.connect_timeout().unwrap_or_default();
         let limit = settings.read_timeout().map(|read| connect + read);
@@ -44,7 +44,7 @@ impl HttpClient for Routed {
     }
 }
 
-impl HttpConnector for Routed {
+impl HttpConnector for ProxyRouter {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let reads_object = reads_object(request.uri());
         let proxies = self.small_buffers.as_ref();
@@ -84,7 +84,7 @@ fn reads_object(url: &str) -> bool {
 /// An answer whose body fails once it is too long.
 fn bounded(mut answer: HttpResponse) -> HttpResponse {
     let body = answer.take_body();
-    *answer.body_mut() = SdkBody::from_body_1_x(Limited::new(body, LONGEST));
+    *answer.body_mut() = SdkBody::from_body_1_x(Limited::new(body, LONGEST_ANSWER));
     answer
 }
 
@@ -153,21 +153,27 @@ mod tests {
     async fn only_the_answer_with_an_object_may_be_long() {
         let object = "http://minio:9000/modules/vpc/a.zip?x-id=GetObject";
         for (url, status, length, is_whole) in [
-            (object, 200, LONGEST + 1, true),
-            (object, 206, LONGEST + 1, true),
-            ("https://modules.s3.us-west-2.amazonaws.com/a.zip?a=b&x-id=GetObject", 200, LONGEST + 1, true),
-            (object, 500, LONGEST, true),
-            (object, 500, LONGEST + 1, false),
-            (object, 301, LONGEST + 1, false),
-            ("http://minio:9000/modules/vpc/a.zip?x-id=PutObject", 200, LONGEST + 1, false),
-            ("http://minio:9000/modules/x-id=GetObject?x-id=DeleteObject", 200, LONGEST + 1, false),
-            ("http://minio:9000/modules/a.zip?x-id=GetObjectAttributes", 200, LONGEST + 1, false),
-            ("http://169.254.169.254/latest/meta-data/", 200, LONGEST, true),
-            ("http://169.254.169.254/latest/meta-data/", 200, LONGEST + 1, false),
+            (object, 200, LONGEST_ANSWER + 1, true),
+            (object, 206, LONGEST_ANSWER + 1, true),
+            (
+                "https://modules.s3.us-west-2.amazonaws.com/a.zip?a=b&x-id=GetObject",
+                200,
+                LONGEST_ANSWER + 1,
+                true,
+            ),
+            (object, 500, LONGEST_ANSWER, true),
+            (object, 500, LONGEST_ANSWER + 1, false),
+            (object, 301, LONGEST_ANSWER + 1, false),
+            ("http://minio:9000/modules/vpc/a.zip?x-id=PutObject", 200, LONGEST_ANSWER + 1, false),
+            ("http://minio:9000/modules/x-id=GetObject?x-id=DeleteObject", 200, LONGEST_ANSWER + 1, false),
+            ("http://minio:9000/modules/a.zip?x-id=GetObjectAttributes", 200, LONGEST_ANSWER + 1, false),
+            ("http://169.254.169.254/latest/meta-data/", 200, LONGEST_ANSWER, true),
+            ("http://169.254.169.254/latest/meta-data/", 200, LONGEST_ANSWER + 1, false),
         ] {
             let store = SharedHttpConnector::new(Store(status, length));
-            let routed = Routed { proxied: store.clone(), direct: store, small_buffers: None, limit: None };
-            let answer = routed.call(HttpRequest::get(url).unwrap()).await.unwrap();
+            let router =
+                ProxyRouter { proxied: store.clone(), direct: store, small_buffers: None, limit: None };
+            let answer = router.call(HttpRequest::get(url).unwrap()).await.unwrap();
             let read = answer.into_body().collect().await.ok().map(|body| body.to_bytes().len());
             assert_eq!(read, is_whole.then_some(length), "{url} {status}");
         }

@@ -14,9 +14,9 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption};
 
 use super::headers::Omitted;
+use super::metadata_checksum::{add_checksum, found};
 use super::payload::SignedBody;
 use super::sdk_error::classify_error;
-use super::stated::{found, state};
 use crate::domain::ObjectLocation;
 use crate::domain::object_key::content_type;
 use crate::domain::text::causes;
@@ -86,7 +86,7 @@ pub(in crate::storage) async fn put(
     let (body, length) = open(upload).await?;
     let conditional = upload.create_only && !omitted.condition;
     let mut metadata = upload.ownership.to_metadata();
-    state(&mut metadata, upload.sha256, upload.size);
+    add_checksum(&mut metadata, upload.sha256, upload.size);
     let encryption = upload.encryption;
     let timeouts = TimeoutConfig::builder()
         .operation_attempt_timeout(upload_timeout(upload.size))

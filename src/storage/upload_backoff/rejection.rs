@@ -7,8 +7,8 @@ use crate::domain::time::doubled;
 use crate::storage::{Cause, StorageError};
 
 /// The first pause: shorter than the shortest retry of a caller, so that an upload is never deferred by its own rejection.
-const SHORTEST: Duration = Duration::from_secs(3);
-const LONGEST: Duration = Duration::from_mins(7);
+const FIRST_PAUSE: Duration = Duration::from_secs(3);
+const LONGEST_PAUSE: Duration = Duration::from_mins(7);
 /// A request by a user is tried at once, unless at least `MANY` uploads were rejected, the last within `JUST_NOW`: thousands may
 /// be requested together.
 const JUST_NOW: Duration = Duration::from_secs(5);
@@ -70,17 +70,17 @@ impl Rejection {
     pub(super) fn permit(
         &mut self,
         folder: &str,
-        asked: bool,
+        requested: bool,
         now: Instant,
         error: impl FnOnce(Cause) -> StorageError,
     ) -> Result<bool, HeldBack> {
         let elsewhere = !self.folders.contains(folder);
-        if asked && (self.uploads < MANY || now.duration_since(self.last) >= JUST_NOW) {
+        if requested && (self.uploads < MANY || now.duration_since(self.last) >= JUST_NOW) {
             return Ok(false);
         }
         let next = if elsewhere { self.next.min(self.next_folder) } else { self.next };
         if self.permitted.is_some_and(|since| now.duration_since(since) < PERMIT) || next > now {
-            let pause = next.saturating_duration_since(now).max(SHORTEST);
+            let pause = next.saturating_duration_since(now).max(FIRST_PAUSE);
             let confirmed = self.count >= CONFIRMED;
             return Err(HeldBack { error: error(self.cause.clone()), elsewhere, confirmed, pause });
         }
@@ -102,7 +102,7 @@ impl Rejection {
             Cause::SlowDown { retry_after } => retry_after.unwrap_or_default(),
             _ => Duration::ZERO,
         };
-        self.next = now + doubled(SHORTEST, self.count, LONGEST).max(requested);
+        self.next = now + doubled(FIRST_PAUSE, self.count, LONGEST_PAUSE).max(requested);
         if self.folders.len() >= MAX_FOLDERS {
             // Which others were tried is not remembered.
             self.next_folder = self.next;

@@ -216,13 +216,13 @@ fn a_delay_that_s3_asks_for_is_kept_and_memory_is_bounded() {
         world.ended("vpc/1.zip", &slow(1), second);
     }
     assert!(world.permit("vpc/2.zip", 245).is_err(), "it asks for a second each time, and is still too busy");
-    for n in 0..2 * MAX_TARGETS {
+    for n in 0..2 * MAX_PREFIXES {
         world.ended(&format!("team-{n}/vpc/1.zip"), &denied(), 0);
         world.ended(&format!("team/{n}/1.zip"), &denied(), 0);
     }
     let all = world.backoff.0.lock();
     let folders = all.values().flat_map(|kinds| kinds.values().map(|rejection| rejection.folders.len()));
-    assert!(all.len() <= MAX_TARGETS && folders.max().unwrap() <= MAX_FOLDERS);
+    assert!(all.len() <= MAX_PREFIXES && folders.max().unwrap() <= MAX_FOLDERS);
 }
 
 #[test]

@@ -12,8 +12,8 @@ use crate::controller::client::explain;
 use crate::controller::failure::{Failure, Reason};
 use crate::version::decide::Seen;
 use crate::version::effect::{Effect, Event};
-use crate::version::existing::{find, is_as_recorded, is_ours, not_ours, other_format};
-use crate::version::outcome::NotPublished;
+use crate::version::existing::{find, is_ours, matches_status, not_ours, other_format};
+use crate::version::outcome::AttemptFailure;
 
 impl Run<'_> {
     /// Checks whether the object is still as recorded. Nothing is written if it is.
@@ -26,10 +26,11 @@ impl Run<'_> {
         let what = match &found {
             Some(found) if !is_ours(version, &target.location, found) => {
                 // A copy of a Version, or of its namespace, records the object of the original.
-                let not = NotPublished { is_stored: Some(false), ..not_ours(&target.location, found).into() };
-                return self.failed(&target.requests, not).during("Verify");
+                let failed =
+                    AttemptFailure { is_stored: Some(false), ..not_ours(&target.location, found).into() };
+                return self.failed(&target.requests, failed).during("Verify");
             }
-            Some(found) if is_as_recorded(version, found) => {
+            Some(found) if matches_status(version, found) => {
                 self.mark_seen(other_format(target, found));
                 return Effect::default();
             }
@@ -40,7 +41,7 @@ impl Run<'_> {
         tracing::warn!(note, "restoring the stored object");
         // A lost object is restored at once, even while the retry of an earlier failure waits.
         self.attempt = None;
-        self.ctx.retries.with(version.uid(), |retry| retry.attempt = None);
+        self.ctx.memories.with(version.uid(), |memory| memory.attempt = None);
         let restoring = self.client.current.restoring(&note, Timestamp::now());
         Effect::status(restoring).with_event(Event::warning(Reason::Restoring.as_str(), "Verify", note))
     }
@@ -59,7 +60,7 @@ impl Run<'_> {
             }
         };
         let is_stored =
-            found.is_some_and(|found| is_ours(version, &location, &found) && is_as_recorded(version, &found));
+            found.is_some_and(|found| is_ours(version, &location, &found) && matches_status(version, &found));
         if version.status.synced && !is_stored {
             tracing::warn!(%location, "the stored object is missing or damaged");
         }
@@ -80,6 +81,6 @@ impl Run<'_> {
 
     fn remember_verification(&self) {
         let now = Some(Instant::now());
-        self.ctx.retries.with(self.client.version().uid(), |retry| retry.verified = now);
+        self.ctx.memories.with(self.client.version().uid(), |memory| memory.verified = now);
     }
 }

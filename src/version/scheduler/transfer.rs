@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 /// While another repository waits, a fetch ends that has taken this long for the last [`LEAST_BYTES`].
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const LOW_SPEED_TIME: Duration = Duration::from_secs(10);
 /// 1 KiB per second.
-pub(crate) const LEAST_BYTES: u64 = 1024 * PATIENCE.as_secs();
+pub(crate) const LEAST_BYTES: u64 = 1024 * LOW_SPEED_TIME.as_secs();
 
 /// The progress of a fetch.
 pub(super) struct Transfer {
@@ -24,7 +24,7 @@ impl Transfer {
         if received >= self.mark.saturating_add(LEAST_BYTES) {
             *self = Self { mark: received, since: now };
         }
-        now.saturating_duration_since(self.since) >= PATIENCE
+        now.saturating_duration_since(self.since) >= LOW_SPEED_TIME
     }
 }
 

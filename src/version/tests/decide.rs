@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::decide::{Action, Facts, Lane, Seen, decide};
-use super::super::held_back::account_in_status;
+use super::super::decide::{Facts, Lane, NextAction, Seen, decide};
+use super::super::memory::{Attempt, ChangeKey};
+use super::super::publish_delay::account_in_status;
 use super::super::rate_limits::{RateLimits, account};
-use super::super::retry::{Attempt, ChangeKey};
 use super::{Fixture, at, inline, passing, proof, stalled, stored, version};
-use crate::api::target::{Requests, is_stored};
+use crate::api::target::{Requests, satisfies_spec};
 use crate::api::{MODULE_REQUEST, REQUESTED_AT};
 use crate::controller::failure::{Failure, Reason};
 use crate::controller::owners::Fate;
@@ -37,32 +37,32 @@ fn facts() -> Facts<'static> {
     }
 }
 
-fn word(action: &Action) -> &'static str {
+fn word(action: &NextAction) -> &'static str {
     match action {
-        Action::Ignore => "ignore",
-        Action::Rest(_) => "rest",
-        Action::Wait(_) => "wait",
-        Action::AwaitModule => "await Module",
-        Action::AddFinalizer => "finalizer",
-        Action::Delete => "delete",
-        Action::Release => "release",
-        Action::Suspend => "suspend",
-        Action::Reject(_) => "reject",
-        Action::ResetForce => "reset",
-        Action::Publish(_) => "publish",
-        Action::Verify(_) => "verify",
-        Action::VerifyRecorded => "verify recorded",
-        Action::CleanUp(_) => "clean up",
-        Action::Record(_) => "record",
+        NextAction::Ignore => "ignore",
+        NextAction::Rest(_) => "rest",
+        NextAction::Wait(_) => "wait",
+        NextAction::AwaitModule => "await Module",
+        NextAction::AddFinalizer => "finalizer",
+        NextAction::Delete => "delete",
+        NextAction::Release => "release",
+        NextAction::Suspend => "suspend",
+        NextAction::Reject(_) => "reject",
+        NextAction::ResetForce => "reset",
+        NextAction::Publish(_) => "publish",
+        NextAction::Verify(_) => "verify",
+        NextAction::VerifyRecorded => "verify recorded",
+        NextAction::CleanUp(_) => "clean up",
+        NextAction::Record(_) => "record",
     }
 }
 
-fn decision(version: &Fixture) -> Action {
+fn decision(version: &Fixture) -> NextAction {
     decide(&version.version(), &facts())
 }
 
 /// The decision of a process that remembers an attempt for another change, so that nothing is spread after a restart.
-fn with_seen(version: &Fixture, seen: Option<Seen>) -> Action {
+fn with_seen(version: &Fixture, seen: Option<Seen>) -> NextAction {
     let attempt = attempt_for(ChangeKey::of(&inline().annotated(REQUESTED_AT, "elsewhere").version()), NOW);
     decide(&version.version(), &Facts { attempt: Some(&attempt), seen, verify_interval: None, ..facts() })
 }
@@ -250,7 +250,7 @@ fn a_force_lives_until_its_outcome_is_written() {
 fn an_archive_under_another_format_s_name_is_made_anew_once_that_is_corrected() {
     let format = |format: &str| json!({"spec": {"moduleConfigRef": {"fileFormat": format}}});
     let misnamed = stored().with(format("tar")).next_generation();
-    let Action::Reject(failure) = decision(&misnamed) else { panic!("{:?}", decision(&misnamed)) };
+    let NextAction::Reject(failure) = decision(&misnamed) else { panic!("{:?}", decision(&misnamed)) };
     assert!(failure.message.contains("first.zip") && failure.message.contains("tar"), "{}", failure.message);
     let rejected = misnamed.failed(&failure);
     // The bytes may be those of either format: an early release stored a tar under this name.
@@ -265,7 +265,7 @@ fn an_archive_under_another_format_s_name_is_made_anew_once_that_is_corrected() 
     );
 }
 
-fn lane(action: &Action) -> Option<Lane> {
+fn lane(action: &NextAction) -> Option<Lane> {
     action.lane()
 }
 
@@ -324,11 +324,11 @@ fn left_behind() -> Fixture {
 
 #[test]
 fn what_is_stored_and_said_waits_for_its_verification() {
-    assert!(matches!(decision(&stored()), Action::Rest(Some(due)) if due > at(NOW)));
+    assert!(matches!(decision(&stored()), NextAction::Rest(Some(due)) if due > at(NOW)));
     let lost = stored().with(json!({"status": {"checksum": null}}));
     assert_eq!(word(&decision(&lost)), "publish", "without a checksum it is not known what is stored");
     let never = Facts { verify_interval: None, ..facts() };
-    assert!(matches!(decide(&stored().version(), &never), Action::Rest(None)));
+    assert!(matches!(decide(&stored().version(), &never), NextAction::Rest(None)));
     let late = Facts { leading_since: at(0), ..facts() };
     assert_eq!(word(&decide(&stored().version(), &late)), "verify");
     let seen = Facts { verified: Some(at(NOW)), seen: Some(Seen { other_format: false }), ..late };
@@ -342,7 +342,10 @@ fn a_version_that_was_restored_with_its_status_is_verified_once() {
     assert_eq!(after_a_look(&restored), "record");
     let verified = restored.current().settled(at(NOW));
     let verified = restored.with_status(&verified);
-    assert!(matches!(decision(&verified), Action::Rest(Some(due)) if due > at(NOW)), "after a restart too");
+    assert!(
+        matches!(decision(&verified), NextAction::Rest(Some(due)) if due > at(NOW)),
+        "after a restart too"
+    );
     // Its clock may be behind that of the API server.
     assert_eq!(of(&version().restored().published()), "rest");
 }
@@ -352,7 +355,7 @@ fn suspension_is_said_once_and_holds_back_every_request() {
     for field in ["suspend", "moduleSuspended"] {
         let version = stored().with(json!({"spec": {field: true}})).next_generation().forced();
         let said = version.current().suspended("a user", at(300));
-        assert!(matches!(decision(&version.with_status(&said)), Action::Rest(None)), "{field}");
+        assert!(matches!(decision(&version.with_status(&said)), NextAction::Rest(None)), "{field}");
     }
 }
 
@@ -368,7 +371,7 @@ fn requests_are_work_until_they_are_handled() {
         assert_eq!(word(&decision(&version)), "publish", "{:?}", version.0);
     }
     for version in [version().annotated(REQUESTED_AT, "now"), version().annotated(MODULE_REQUEST, "token")] {
-        assert!(matches!(decision(&version.published()), Action::Rest(Some(_))));
+        assert!(matches!(decision(&version.published()), NextAction::Rest(Some(_))));
     }
 }
 
@@ -379,7 +382,7 @@ fn a_failed_attempt_waits_until_it_is_due_or_something_changes() {
         let attempt = attempt_for(ChangeKey::of(&failed.version()), due);
         decide(&version.version(), &Facts { attempt: Some(&attempt), leading_since: at(0), ..facts() })
     };
-    assert!(matches!(judge(&failed, NOW + 60), Action::Wait(due) if due == at(NOW + 60)));
+    assert!(matches!(judge(&failed, NOW + 60), NextAction::Wait(due) if due == at(NOW + 60)));
     assert_eq!(word(&judge(&failed, NOW)), "publish");
     for changed in [
         failed.clone().next_generation(),
@@ -394,7 +397,7 @@ fn a_failed_attempt_waits_until_it_is_due_or_something_changes() {
 }
 
 /// The decision about a Version that waits after a failure for ten days.
-fn while_waiting(version: &Fixture, reason: Reason, leading_since: i64, seen: Option<Seen>) -> Action {
+fn while_waiting(version: &Fixture, reason: Reason, leading_since: i64, seen: Option<Seen>) -> NextAction {
     let version = version.version();
     let attempt = Attempt { reason, ..attempt_for(ChangeKey::of(&version), NOW + 10 * 24 * 3600) };
     decide(&version, &Facts { attempt: Some(&attempt), leading_since: at(leading_since), seen, ..facts() })
@@ -440,7 +443,7 @@ fn an_object_is_verified_while_its_version_waits_after_a_failure() {
     for version in [failed(), moved(failed())] {
         let later = while_waiting(&version, Reason::RateLimited, NOW, None);
         assert!(
-            matches!(later, Action::Wait(due) if due > at(NOW) && due <= at(NOW + 24 * 3600)),
+            matches!(later, NextAction::Wait(due) if due > at(NOW) && due <= at(NOW + 24 * 3600)),
             "{later:?}"
         );
     }
@@ -451,13 +454,16 @@ fn an_object_is_verified_while_its_version_waits_after_a_failure() {
         word(&decide(&version, &Facts { attempt: Some(&attempt), leading_since: at(0), ..never })),
         "wait"
     );
-    assert_eq!(Action::VerifyRecorded.lane(), Some(Lane::Light));
+    assert_eq!(NextAction::VerifyRecorded.lane(), Some(Lane::Light));
     let config =
         json!({"storageConfig": {"s3": {"bucket": "another", "endpoint": "https://minio.example.com"}}});
     let elsewhere = stored().with(json!({"spec": {"moduleConfigRef": config}})).version();
     let (here, there) = (stored().version().store_key(), elsewhere.store_key());
     assert_ne!(here, there);
-    assert_eq!((Action::VerifyRecorded.store(&elsewhere), Action::Suspend.store(&elsewhere)), (here, there));
+    assert_eq!(
+        (NextAction::VerifyRecorded.store(&elsewhere), NextAction::Suspend.store(&elsewhere)),
+        (here, there)
+    );
 }
 
 #[test]
@@ -473,7 +479,7 @@ fn an_archive_of_another_format_counts_as_verified_only_while_its_version_cannot
 fn after_a_restart_what_waits_for_a_person_still_does() {
     let stalled = Failure::stalled(Reason::RepositoryNotFound, "");
     for version in [version().failed(&stalled), stored().failed(&stalled)] {
-        let Action::Wait(due) = decision(&version) else { panic!("{:?}", decision(&version)) };
+        let NextAction::Wait(due) = decision(&version) else { panic!("{:?}", decision(&version)) };
         assert!(due > at(NOW) && due <= at(NOW + 3600));
         assert_eq!(word(&decision(&version.next_generation())), "publish", "a change is looked at");
     }
@@ -489,7 +495,7 @@ fn after_a_restart_what_its_content_stalls_for_more_than_a_day_waits_for_its_tim
         let stalled = version().failed(&Failure::stalled(reason, ""));
         let version = stalled.with(json!({"metadata": {"uid": uid}})).version();
         match decide(&version, &Facts { now: at(now), leading_since: at(now), ..facts() }) {
-            Action::Wait(due) => due.as_second() - now,
+            NextAction::Wait(due) => due.as_second() - now,
             other => panic!("{other:?}"),
         }
     };
@@ -524,7 +530,7 @@ fn after_a_restart_what_waited_for_github_still_does_unless_somebody_asks_again(
         let mut times = BTreeSet::new();
         for n in 0..100 {
             let version = version.clone().with(json!({"metadata": {"uid": format!("uid-{n}")}}));
-            let Action::Wait(due) = decision(&version) else { panic!("{:?}", decision(&version)) };
+            let NextAction::Wait(due) = decision(&version) else { panic!("{:?}", decision(&version)) };
             assert!(shortly_after.contains(&due), "{due}");
             times.insert(due);
         }
@@ -600,7 +606,7 @@ fn a_restart_keeps_to_the_time_of_the_next_attempt_that_the_status_names() {
             condition["lastTransitionTime"] = json!(began);
         }
         match decision(&version) {
-            Action::Wait(due) => due.as_second() - NOW,
+            NextAction::Wait(due) => due.as_second() - NOW,
             other => panic!("{other:?}"),
         }
     };
@@ -624,7 +630,7 @@ fn pauses(failure: &Failure, failing_for: i64) -> BTreeSet<i64> {
         let version = version().with(json!({"metadata": {"uid": format!("uid-{n}")}})).failed(failure);
         let facts = Facts { now: leading_since, leading_since, ..facts() };
         match decide(&version.version(), &facts) {
-            Action::Wait(due) => (due.as_millisecond() - leading_since.as_millisecond() + 999) / 1000,
+            NextAction::Wait(due) => (due.as_millisecond() - leading_since.as_millisecond() + 999) / 1000,
             other => panic!("{other:?}"),
         }
     };
@@ -676,7 +682,7 @@ fn due(uid: &str, interval: Duration, verified: i64) -> i64 {
     let (now, verified) = (at(verified), Some(at(verified)));
     let facts = Facts { now, leading_since: at(0), verified, verify_interval: Some(interval), ..facts() };
     match decide(&version.version(), &facts) {
-        Action::Rest(Some(due)) => due.as_millisecond(),
+        NextAction::Rest(Some(due)) => due.as_millisecond(),
         other => panic!("{other:?}"),
     }
 }
@@ -739,32 +745,35 @@ fn left_behind_at(mut version: Fixture) -> Fixture {
 }
 
 /// What the action does where everything succeeds; `None` at its end.
-fn perform(version: Fixture, action: &Action, seen: &mut Option<Seen>) -> Option<Fixture> {
+fn perform(version: Fixture, action: &NextAction, seen: &mut Option<Seen>) -> Option<Fixture> {
     let current = version.current();
     let status = match action {
-        Action::Ignore | Action::Rest(_) | Action::Delete | Action::Release => return None,
-        Action::Wait(_) | Action::AwaitModule | Action::Reject(_) | Action::VerifyRecorded => {
+        NextAction::Ignore | NextAction::Rest(_) | NextAction::Delete | NextAction::Release => return None,
+        NextAction::Wait(_)
+        | NextAction::AwaitModule
+        | NextAction::Reject(_)
+        | NextAction::VerifyRecorded => {
             panic!("{action:?}")
         }
-        Action::AddFinalizer => {
+        NextAction::AddFinalizer => {
             return Some(version.with(json!({"metadata": {"finalizers": [crate::api::FINALIZER]}})));
         }
-        Action::ResetForce => {
+        NextAction::ResetForce => {
             let reset = version.with(json!({"spec": {"forceSync": false}})).next_generation();
             let observed = reset.current().observed();
             return Some(reset.with_status(&observed));
         }
-        Action::Verify(_) => {
+        NextAction::Verify(_) => {
             *seen = Some(Seen { other_format: false });
             return Some(version);
         }
-        Action::Publish(target) => {
+        NextAction::Publish(target) => {
             *seen = Some(Seen { other_format: false });
             current.published(&proof(target), &target.requests, at(NOW))
         }
-        Action::Suspend => current.suspended("spec.suspend", at(NOW)),
-        Action::CleanUp(_) => current.cleaned_up(at(NOW)),
-        Action::Record(target) => current.recorded(target, at(NOW)),
+        NextAction::Suspend => current.suspended("spec.suspend", at(NOW)),
+        NextAction::CleanUp(_) => current.cleaned_up(at(NOW)),
+        NextAction::Record(target) => current.recorded(target, at(NOW)),
     };
     assert_ne!(status, current.status, "{action:?} changes nothing, and would be repeated without end");
     Some(version.with_status(&status))
@@ -787,10 +796,10 @@ proptest! {
         let after = version.version();
         let facts = Facts { attempt: Some(&attempt), verify_interval: None, ..facts() };
         match decide(&after, &facts) {
-            Action::Ignore | Action::Delete | Action::Release => {}
-            Action::Rest(None) if after.is_suspended() => prop_assert_eq!(after.status.reason(), "Suspended"),
-            Action::Rest(None) => {
-                prop_assert!(is_stored(&after) && after.status.is_ready() == Some(true) && after.is_observed());
+            NextAction::Ignore | NextAction::Delete | NextAction::Release => {}
+            NextAction::Rest(None) if after.is_suspended() => prop_assert_eq!(after.status.reason(), "Suspended"),
+            NextAction::Rest(None) => {
+                prop_assert!(satisfies_spec(&after) && after.status.is_ready() == Some(true) && after.is_observed());
                 prop_assert!(!Requests::of(&after).any() && !after.force_sync);
                 prop_assert_eq!(after.status.objects().count(), 1, "nothing is left behind");
             }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::super::failed::new_attempt;
-use super::super::retry::{Attempt, ChangeKey, Retries};
+use super::super::memory::{Attempt, ChangeKey, Memories};
 use super::{Fixture, at, passing, stored, version};
 use crate::api::REQUESTED_AT;
 use crate::controller::failure::{Failure, HOURLY, Reason};
@@ -67,7 +67,7 @@ fn failures_count_for_one_version_of_one_repository_in_one_store() {
 
 #[test]
 fn missing_tags_are_counted_for_one_repository_of_one_namespace() {
-    let retries = Retries::default();
+    let memories = Memories::default();
     let key = |change| ChangeKey::of(&stored().with(change).version());
     let other_repository = json!({"spec": {"moduleConfigRef": {"repoUrl": "https://github.com/acme/net"}}});
     for (uid, change, content) in [
@@ -84,10 +84,10 @@ fn missing_tags_are_counted_for_one_repository_of_one_namespace() {
     ] {
         // A limit of GitHub in between changes nothing.
         let attempt = Attempt { key: key(change), content, ..new_attempt(None, None, &passing()) };
-        retries.with(uid, |retry| retry.attempt = Some(attempt));
+        memories.with(uid, |memory| memory.attempt = Some(attempt));
     }
-    let since = |second| retries.missing_tags(key(json!({})).repository, at(second));
+    let since = |second| memories.missing_tags(key(json!({})).repository, at(second));
     assert_eq!([100, 101, 200, 201].map(since), [2, 1, 1, 0]);
-    retries.forget("new");
+    memories.forget("new");
     assert_eq!(since(0), 1);
 }

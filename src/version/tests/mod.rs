@@ -1,12 +1,12 @@
 //! Tests of the pure core, and the Versions that they are made with: JSON as the API server stores it.
 
+mod adopt;
 mod basis;
 mod content;
 mod decide;
 mod failed;
 mod queue;
 mod status;
-mod take_over;
 mod target;
 
 use jiff::Timestamp;

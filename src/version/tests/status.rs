@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::delete::{all_locations, matters};
+use super::super::delete::{all_locations, blocks_deletion};
 use super::super::outcome::Published;
 use super::super::status::{at_generation, standing};
 use super::{Fixture, at, inline, passing, proof, stalled, stored, version};
@@ -111,7 +111,7 @@ fn one_object_is_recognised_under_any_endpoint() {
     // The object there is the only copy: no spelling makes it one that a move left behind.
     assert_eq!(left_behind(&stored().version(), &spelled), []);
     assert!(
-        stored().version().status.is_stored_as(&spelled) && !version().version().status.is_stored_as(&here)
+        stored().version().status.has_same_key(&spelled) && !version().version().status.has_same_key(&here)
     );
 }
 
@@ -159,7 +159,7 @@ fn a_version_that_never_stored_anything_is_let_go_without_the_store() {
     ];
     for (what, version, expected) in table {
         let view = version.terminating().version();
-        assert_eq!(matters(&view, &all_locations(&view)[0], &denied), expected, "{what}");
+        assert_eq!(blocks_deletion(&view, &all_locations(&view)[0], &denied), expected, "{what}");
     }
     // A name that shows no time may be older than this object: an outage passes, and a look is owed until then.
     for reason in [Reason::StorageUnavailable, Reason::StorageThrottled, Reason::ApiUnavailable] {
@@ -173,19 +173,23 @@ fn a_version_that_never_stored_anything_is_let_go_without_the_store() {
             ("made long before this object", version().with(made(created - 86_400)).failed(&away), true),
         ] {
             let view = version.terminating().version();
-            assert_eq!(matters(&view, &all_locations(&view)[0], &away), expected, "{what}");
+            assert_eq!(blocks_deletion(&view, &all_locations(&view)[0], &away), expected, "{what}");
         }
     }
     // Where an object is on record, or was seen, no failure lets it go.
     let stalled = |reason| Failure::stalled(reason, "");
     let recorded = stored().version();
     for reason in [Reason::StorageNotAllowed, Reason::BucketMisconfigured, Reason::StorageRefused] {
-        assert!(matters(&recorded, &all_locations(&recorded)[0], &stalled(reason)), "{reason}");
+        assert!(blocks_deletion(&recorded, &all_locations(&recorded)[0], &stalled(reason)), "{reason}");
     }
-    assert!(matters(&version().version(), &location("network/first.zip"), &stalled(Reason::StorageRefused)));
+    assert!(blocks_deletion(
+        &version().version(),
+        &location("network/first.zip"),
+        &stalled(Reason::StorageRefused)
+    ));
     let refused = Failure::stalled(Reason::StorageNotAllowed, "");
     assert!(
-        !matters(&version().version(), &location("network/first.zip"), &refused),
+        !blocks_deletion(&version().version(), &location("network/first.zip"), &refused),
         "no flag lets it store there"
     );
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Fixture, inline, passing, stored, version};
-use crate::api::target::{is_stored, throttled_request};
+use crate::api::target::{satisfies_spec, throttled_request};
 use crate::api::{MODULE_REQUEST, REQUESTED_AT};
 use crate::domain::object_key::derived_file_name;
 use crate::domain::{ArchiveFormat, Release};
@@ -105,16 +105,16 @@ fn stored_means_at_this_location_from_this_repository_with_this_content() {
         json!({"status": {"storage": {"endpoint": "https://MINIO.example.com:443"}}}),
     ];
     for change in same {
-        assert!(is_stored(&stored().with(change.clone()).version()), "{change}");
+        assert!(satisfies_spec(&stored().with(change.clone()).version()), "{change}");
     }
     for change in other {
-        assert!(!is_stored(&stored().with(change.clone()).version()), "{change}");
+        assert!(!satisfies_spec(&stored().with(change.clone()).version()), "{change}");
     }
     let immutable = config(&json!({"immutable": true}));
     let lost = stored().with(immutable).with(json!({"status": {"contentDigest": null}}));
-    assert!(is_stored(&lost.version()), "without a digest nothing is expected");
-    assert!(is_stored(&inline().published().version()), "at the derived location");
-    assert!(!is_stored(&inline().published().with(json!({"spec": {"version": "2.0.0"}})).version()));
+    assert!(satisfies_spec(&lost.version()), "without a digest nothing is expected");
+    assert!(satisfies_spec(&inline().published().version()), "at the derived location");
+    assert!(!satisfies_spec(&inline().published().with(json!({"spec": {"version": "2.0.0"}})).version()));
 }
 
 #[test]

@@ -16,6 +16,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
 use self::expressions::{holds, substitute};
+use crate::control_plane::SHORT_RUN;
 use crate::programs::program;
 
 /// The step whose work the test does: it puts what the repository contains into the workspace.
@@ -23,7 +24,7 @@ const CHECKOUT: &str = "actions/checkout@";
 
 /// How a job ended.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct JobOutcome {
     /// Whether every step succeeded.
     pub success: bool,
     /// What the steps printed.
@@ -97,7 +98,7 @@ impl Runner {
     }
 
     /// Runs the first job of a workflow, or the one of this name, for an event.
-    pub fn run(&self, workflow: &str, job: Option<&str>, event: &Value) -> Result<Outcome> {
+    pub fn run(&self, workflow: &str, job: Option<&str>, event: &Value) -> Result<JobOutcome> {
         let workflow: Value = yaml(workflow)?;
         let jobs = workflow["jobs"].as_object().context("a workflow has jobs")?;
         let job = match job {
@@ -108,7 +109,7 @@ impl Runner {
         let env = [&workflow["env"], &job["env"]];
         let mut state = State::default();
         self.steps(&job["steps"], context, &env, &mut state)?;
-        Ok(Outcome { success: !state.failed, log: state.log, summary: state.summary, env: state.env })
+        Ok(JobOutcome { success: !state.failed, log: state.log, summary: state.summary, env: state.env })
     }
 
     /// Runs steps one after another; returns the context with their outputs.
@@ -174,7 +175,7 @@ impl Runner {
         command.env("PATH", &self.path).env("HOME", self.folder.path().join("home"));
         command.env("KUBECONFIG", &self.kubeconfig).env("RUNNER_TEMP", &temp).env("GITHUB_ACTIONS", "true");
         command.env("GITHUB_WORKSPACE", self.workspace()).env("GITHUB_RUN_ID", "1");
-        command.envs(self.env.iter().cloned()).env("GITHUB_ENV", &variables);
+        command.envs(SHORT_RUN).envs(self.env.iter().cloned()).env("GITHUB_ENV", &variables);
         command.env("GITHUB_OUTPUT", &output).env("GITHUB_STEP_SUMMARY", &summary);
         if let Some(path) = context["github"]["action_path"].as_str() {
             command.env("GITHUB_ACTION_PATH", path);

@@ -15,7 +15,7 @@ use crate::registry::auth::settings::AccessError;
 
 /// Time limit of both requests together.
 const TIMEOUT: Duration = Duration::from_secs(5);
-const LONGEST: usize = 256 * 1024;
+const LONGEST_DOCUMENT: usize = 256 * 1024;
 
 /// The metadata of one issuer, over HTTPS without redirects. The proxy of the environment is used, as for GitHub.
 pub struct Discovery {
@@ -139,8 +139,8 @@ async fn get(client: &Client, url: &Url) -> Result<Vec<u8>, String> {
 async fn body(mut response: Response, url: &Url) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| failed(url, error))? {
-        if body.len() + chunk.len() > LONGEST {
-            return Err(format!("{url}: more than {LONGEST} bytes"));
+        if body.len() + chunk.len() > LONGEST_DOCUMENT {
+            return Err(format!("{url}: more than {LONGEST_DOCUMENT} bytes"));
         }
         body.extend_from_slice(&chunk);
     }

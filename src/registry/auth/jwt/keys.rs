@@ -10,7 +10,7 @@ use super::algorithm::Algorithm;
 use crate::registry::auth::token::{Header, Unverified};
 
 /// More keys are not looked at: without a `kid` each of them may be tried.
-const MOST: usize = 64;
+const MAX_KEYS: usize = 64;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeySet(Vec<Key>);
@@ -53,7 +53,7 @@ impl KeySet {
     pub fn parse(json: &[u8]) -> Result<Self, String> {
         let set: RawSet = serde_json::from_slice(json).map_err(|error| format!("not a key set: {error}"))?;
         let key = |value: Value| serde_json::from_value::<RawKey>(value).ok().and_then(Key::new);
-        Ok(Self(set.keys.into_iter().filter_map(key).take(MOST).collect()))
+        Ok(Self(set.keys.into_iter().filter_map(key).take(MAX_KEYS).collect()))
     }
 
     /// Whether there is no key that can be used.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::PEER;
 use super::doubles::{AUDIENCE, Server, bearer, jwt, with_issuer};
-use crate::registry::auth::access::{Access, Asked};
+use crate::registry::auth::access::{Access, ModuleRef};
 use crate::registry::auth::audience;
 use crate::registry::auth::denied::{self, Denied};
 use crate::registry::auth::identity::{Identity, Kind};
@@ -17,8 +17,8 @@ use crate::registry::auth::review::Right;
 use crate::registry::auth::settings::{AccessError, AccessSettings};
 use crate::registry::http::Peer;
 
-fn asked<'a>(name: &'a str, holder: Option<&'a str>) -> Asked<'a> {
-    Asked { namespace: "platform", name, system: "aws", holder }
+fn module<'a>(name: &'a str, holder: Option<&'a str>) -> ModuleRef<'a> {
+    ModuleRef { namespace: "platform", name, system: "aws", holder }
 }
 
 fn with_anonymous() -> AccessSettings {
@@ -38,7 +38,7 @@ async fn a_token_is_reviewed_once_by_many_clients() {
         let access = Arc::clone(&access);
         tokio::spawn(async move {
             let identity = identity(&access, "user-ann").await.unwrap();
-            access.may_download(&identity, PEER, asked("eks", Some("eks"))).await
+            access.may_download(&identity, PEER, module("eks", Some("eks"))).await
         })
     };
     let clients: Vec<_> = (0..240).map(client).collect();
@@ -127,11 +127,11 @@ async fn public_means_everybody_and_one_more_review() {
     let access = server.access(with_anonymous());
     let anonymous = access.identify(&HeaderMap::new(), PEER).await.unwrap();
     let ann = identity(&access, "user-ann").await.unwrap();
-    assert_eq!(access.may_download(&ann, PEER, asked("public", None)).await, Ok(()));
-    assert_eq!(access.may_download(&anonymous, PEER, asked("public", None)).await, Ok(()));
-    let private = access.may_download(&anonymous, PEER, asked("private", None)).await;
+    assert_eq!(access.may_download(&ann, PEER, module("public", None)).await, Ok(()));
+    assert_eq!(access.may_download(&anonymous, PEER, module("public", None)).await, Ok(()));
+    let private = access.may_download(&anonymous, PEER, module("private", None)).await;
     assert_eq!(private, Err(Denied::Unauthenticated(denied::NO_TOKEN)));
-    assert_eq!(access.may_download(&ann, PEER, asked("private", None)).await, Err(Denied::Forbidden));
+    assert_eq!(access.may_download(&ann, PEER, module("private", None)).await, Err(Denied::Forbidden));
     let reviews = server.0.lock().unwrap().accesses.clone();
     assert_eq!(
         reviews,
@@ -144,7 +144,7 @@ async fn public_means_everybody_and_one_more_review() {
     );
     // Without --anonymous nothing is public.
     let strict = server.access(AccessSettings::default());
-    assert_eq!(strict.may_download(&ann, PEER, asked("public", None)).await, Err(Denied::Forbidden));
+    assert_eq!(strict.may_download(&ann, PEER, module("public", None)).await, Err(Denied::Forbidden));
 }
 
 /// The Module `terraform-aws-eks` holds the address `eks`. Who may not download it causes as many reviews for it as for an
@@ -165,8 +165,8 @@ async fn reviews_do_not_show_which_addresses_are_held() {
                 let ann = identity(&access, "user-ann").await.unwrap();
                 let mut counts = Vec::new();
                 for name in order {
-                    let asked = asked(name, holder(name).filter(|_| held));
-                    assert_eq!(access.may_download(&ann, PEER, asked).await, Err(Denied::Forbidden));
+                    let module = module(name, holder(name).filter(|_| held));
+                    assert_eq!(access.may_download(&ann, PEER, module).await, Err(Denied::Forbidden));
                     counts.push(server.counts().1);
                 }
                 counts
@@ -185,12 +185,12 @@ async fn without_the_api_server_what_is_known_counts_and_the_rest_waits() {
     server.permit("ann", "platform", "*");
     let access = server.access(AccessSettings::default());
     let ann = identity(&access, "user-ann").await.unwrap();
-    assert_eq!(access.may_download(&ann, PEER, asked("eks", None)).await, Ok(()));
+    assert_eq!(access.may_download(&ann, PEER, module("eks", None)).await, Ok(()));
     server.set_away(true);
     assert_eq!(identity(&access, "user-ann").await.unwrap(), ann);
-    assert_eq!(access.may_download(&ann, PEER, asked("eks", None)).await, Ok(()));
+    assert_eq!(access.may_download(&ann, PEER, module("eks", None)).await, Ok(()));
     assert_eq!(identity(&access, "user-bob").await, Err(Denied::API_SERVER));
-    assert_eq!(access.may_download(&ann, PEER, asked("vpc", None)).await, Err(Denied::API_SERVER));
+    assert_eq!(access.may_download(&ann, PEER, module("vpc", None)).await, Err(Denied::API_SERVER));
     // The failure is remembered: no more reviews, and no more permission once the server is back within the 5 seconds.
     let before = server.counts();
     assert_eq!(identity(&access, "user-bob").await, Err(Denied::API_SERVER));
@@ -248,11 +248,11 @@ async fn random_names_cost_a_bounded_number_of_reviews() {
     server.permit("bob", "platform", "eks");
     let access = server.access(with_anonymous());
     let ann = identity(&access, "user-ann").await.unwrap();
-    assert_eq!(access.may_download(&ann, PEER, asked("eks", None)).await, Ok(()));
+    assert_eq!(access.may_download(&ann, PEER, module("eks", None)).await, Ok(()));
     let mut refused = 0;
     for number in 0..200 {
         let name = format!("name-{number}");
-        match access.may_download(&ann, PEER, asked(&name, None)).await {
+        match access.may_download(&ann, PEER, module(&name, None)).await {
             Err(Denied::Forbidden) => refused += 1,
             Err(Denied::TooMany { retry_after, .. }) => assert!((1..=2).contains(&retry_after)),
             other => panic!("{other:?}"),
@@ -262,9 +262,9 @@ async fn random_names_cost_a_bounded_number_of_reviews() {
     assert!((60..=63).contains(&refused), "{refused}");
     assert!(server.counts().1 <= 2 * 63 + 1, "{:?}", server.counts());
     // Cached reviews still count, and others are made.
-    assert_eq!(access.may_download(&ann, PEER, asked("eks", None)).await, Ok(()));
+    assert_eq!(access.may_download(&ann, PEER, module("eks", None)).await, Ok(()));
     let bob = identity(&access, "user-bob").await.unwrap();
-    assert_eq!(access.may_download(&bob, PEER, asked("eks", None)).await, Ok(()));
+    assert_eq!(access.may_download(&bob, PEER, module("eks", None)).await, Ok(()));
 }
 
 #[tokio::test]
@@ -274,14 +274,14 @@ async fn anonymous_refusals_are_counted_by_peer() {
     let access = server.access(with_anonymous());
     let anonymous = access.identify(&HeaderMap::new(), PEER).await.unwrap();
     for number in 0..70 {
-        let _ = access.may_download(&anonymous, PEER, asked(&format!("n-{number}"), None)).await;
+        let _ = access.may_download(&anonymous, PEER, module(&format!("n-{number}"), None)).await;
     }
-    let limited = access.may_download(&anonymous, PEER, asked("public", None)).await;
+    let limited = access.may_download(&anonymous, PEER, module("public", None)).await;
     assert!(matches!(limited, Err(Denied::TooMany { .. })), "{limited:?}");
     let other = Peer::of([192, 0, 2, 2].into());
-    assert_eq!(access.may_download(&anonymous, other, asked("public", None)).await, Ok(()));
+    assert_eq!(access.may_download(&anonymous, other, module("public", None)).await, Ok(()));
     // It is known now.
-    assert_eq!(access.may_download(&anonymous, PEER, asked("public", None)).await, Ok(()));
+    assert_eq!(access.may_download(&anonymous, PEER, module("public", None)).await, Ok(()));
 }
 
 #[test]
@@ -331,9 +331,9 @@ async fn a_permission_is_for_one_namespace() {
     server.permit("ann", "platform", "eks");
     let access = server.access(AccessSettings::default());
     let ann = identity(&access, "user-ann").await.unwrap();
-    let there = asked("eks", Some("eks"));
+    let there = module("eks", Some("eks"));
     assert_eq!(access.may_download(&ann, PEER, there).await, Ok(()));
-    let elsewhere = Asked { namespace: "team-a", ..there };
+    let elsewhere = ModuleRef { namespace: "team-a", ..there };
     assert_eq!(access.may_download(&ann, PEER, elsewhere).await, Err(Denied::Forbidden));
     assert_eq!(access.may_download(&ann, PEER, there).await, Ok(()));
 }
@@ -345,7 +345,7 @@ async fn to_read_a_module_is_not_to_download_it() {
     server.permit_read("ann", "platform", "eks");
     server.permit("bob", "platform", "eks");
     let access = server.access(AccessSettings::default());
-    let there = asked("eks", Some("eks"));
+    let there = module("eks", Some("eks"));
     let ann = identity(&access, "user-ann").await.unwrap();
     assert_eq!(access.sees(&ann, PEER, Right::Read, there).await, Ok(true));
     assert_eq!(access.may_download(&ann, PEER, there).await, Err(Denied::Forbidden));
@@ -360,11 +360,11 @@ async fn what_is_public_needs_no_review_that_works() {
     server.permit("system:anonymous", "platform", "public");
     let access = server.access(with_anonymous());
     let anonymous = access.identify(&HeaderMap::new(), PEER).await.unwrap();
-    assert_eq!(access.may_download(&anonymous, PEER, asked("public", None)).await, Ok(()));
+    assert_eq!(access.may_download(&anonymous, PEER, module("public", None)).await, Ok(()));
     let ann = identity(&access, "user-ann").await.unwrap();
     server.set_away(true);
-    assert_eq!(access.may_download(&ann, PEER, asked("public", None)).await, Ok(()));
-    assert_eq!(access.may_download(&ann, PEER, asked("private", None)).await, Err(Denied::API_SERVER));
+    assert_eq!(access.may_download(&ann, PEER, module("public", None)).await, Ok(()));
+    assert_eq!(access.may_download(&ann, PEER, module("private", None)).await, Err(Denied::API_SERVER));
 }
 
 #[tokio::test]
@@ -375,7 +375,7 @@ async fn one_identity_causes_at_most_so_many_reviews() {
     let ann = identity(&access, "user-ann").await.unwrap();
     let mut limited = 0;
     for number in 0..2000 {
-        match access.may_download(&ann, PEER, asked(&format!("module-{number}"), None)).await {
+        match access.may_download(&ann, PEER, module(&format!("module-{number}"), None)).await {
             Ok(()) => {}
             Err(Denied::TooMany { phrase, .. }) => {
                 assert_eq!(phrase, denied::TOO_MANY_REVIEWS);

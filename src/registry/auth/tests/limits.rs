@@ -3,26 +3,26 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 
-use crate::registry::auth::limits::{Limit, Slots, Who};
+use crate::registry::auth::limits::{Limit, LimitKey, ReviewPermits};
 use crate::registry::http::TrustedProxies;
 
-const WHO: Who = Who::Identity([1; 32]);
+const KEY: LimitKey = LimitKey::Identity([1; 32]);
 
 #[test]
 fn so_many_at_once_and_then_as_they_come_back() {
     for count in [30, 60, 600] {
         let (limit, start) = (Limit::per_minute(count), Instant::now());
         for number in 0..count {
-            assert_eq!(limit.take(WHO, start), Ok(()), "{number} of {count}");
+            assert_eq!(limit.take(KEY, start), Ok(()), "{number} of {count}");
         }
-        assert_eq!(limit.take(WHO, start).map_err(|wait| wait <= 2), Err(true));
-        assert_eq!(limit.check(&WHO, start).map_err(drop), Err(()));
-        assert_eq!(limit.take(Who::Identity([2; 32]), start), Ok(()));
+        assert_eq!(limit.take(KEY, start).map_err(|wait| wait <= 2), Err(true));
+        assert_eq!(limit.check(&KEY, start).map_err(drop), Err(()));
+        assert_eq!(limit.take(LimitKey::Identity([2; 32]), start), Ok(()));
         let one_back = start + Duration::from_mins(1) / count;
-        assert_eq!(limit.take(WHO, one_back), Ok(()));
-        assert!(limit.take(WHO, one_back).is_err());
+        assert_eq!(limit.take(KEY, one_back), Ok(()));
+        assert!(limit.take(KEY, one_back).is_err());
         let mut later = 0;
-        while limit.take(WHO, start + Duration::from_mins(3)).is_ok() {
+        while limit.take(KEY, start + Duration::from_mins(3)).is_ok() {
             later += 1;
         }
         assert_eq!(later, count);
@@ -33,11 +33,11 @@ fn so_many_at_once_and_then_as_they_come_back() {
 fn the_stated_wait_suffices() {
     let (limit, start) = (Limit::per_minute(30), Instant::now());
     for _ in 0..100 {
-        limit.record(WHO, start);
+        limit.record(KEY, start);
     }
-    let wait = limit.check(&WHO, start).unwrap_err();
+    let wait = limit.check(&KEY, start).unwrap_err();
     assert!(wait <= 2, "{wait} s: what is over the limit is forgotten");
-    assert_eq!(limit.check(&WHO, start + Duration::from_secs(wait.into())), Ok(()));
+    assert_eq!(limit.check(&KEY, start + Duration::from_secs(wait.into())), Ok(()));
 }
 
 #[test]
@@ -52,22 +52,22 @@ fn a_peer_is_an_address_or_a_64() {
 
 #[tokio::test]
 async fn thirty_two_run_and_256_wait() {
-    let slots = Arc::new(Slots::default());
+    let permits = Arc::new(ReviewPermits::default());
     let mut running = Vec::new();
     for _ in 0..32 {
-        running.push(slots.take().await.unwrap());
+        running.push(permits.take().await.unwrap());
     }
     let waiting: Vec<_> = (0..256)
         .map(|_| {
-            let slots = Arc::clone(&slots);
-            tokio::spawn(async move { slots.take().await.is_some() })
+            let permits = Arc::clone(&permits);
+            tokio::spawn(async move { permits.take().await.is_some() })
         })
         .collect();
     // The runtime polls some tasks at a time.
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
-    assert!(slots.take().await.is_none(), "the 257th does not wait");
+    assert!(permits.take().await.is_none(), "the 257th does not wait");
     drop(running);
     for waiting in waiting {
         assert!(waiting.await.unwrap());

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::registry::auth::bounded::Bounded;
 use crate::registry::auth::denied::Denied;
-use crate::registry::auth::review_cache::{Answer, Failure, Keys, ReviewCache, TIMES};
+use crate::registry::auth::review_cache::{Failure, ReviewCache, ReviewKeys, ReviewResult, TIMES};
 
 type Cache = ReviewCache<&'static str, &'static str>;
 
@@ -19,12 +19,12 @@ fn a_yes_counts_for_a_minute_a_no_for_ten_seconds_and_a_yes_of_before_an_outage_
     assert_eq!(times, [60, 10, 600]);
 }
 
-fn keys(yes: u8, no: u8) -> Keys {
-    Keys { yes: [yes; 32], no: [no; 32] }
+fn keys(yes: u8, no: u8) -> ReviewKeys {
+    ReviewKeys { yes: [yes; 32], no: [no; 32] }
 }
 
-fn yes(life: Option<u64>) -> Answer<&'static str, &'static str> {
-    Answer::Yes { value: "ann", life: life.map(Duration::from_secs) }
+fn yes(life: Option<u64>) -> ReviewResult<&'static str, &'static str> {
+    ReviewResult::Yes { value: "ann", life: life.map(Duration::from_secs) }
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn answers_count_for_their_time_and_not_longer() {
     let _ = cache.store(&keys, yes(None), start);
     assert_eq!(cache.known(&keys, after(59_999)), Some(Ok(Ok("ann"))));
     assert_eq!(cache.known(&keys, after(60_000)), None);
-    let _ = cache.store(&keys, Answer::No("not accepted"), start);
+    let _ = cache.store(&keys, ReviewResult::No("not accepted"), start);
     assert_eq!(cache.known(&keys, after(9_999)), Some(Ok(Err("not accepted"))));
     assert_eq!(cache.known(&keys, after(10_000)), None, "a no replaces the yes before it");
     let _ = cache.store(&keys, yes(Some(20)), start);
@@ -51,14 +51,14 @@ fn while_reviews_fail_a_yes_counts_for_ten_minutes_from_its_review() {
     let after = |seconds| start + Duration::from_secs(seconds);
     let _ = cache.store(&known, yes(None), start);
     for at in [61, 300, 599] {
-        assert_eq!(cache.store(&known, Answer::Failed(FAILURE), after(at)), Ok(Ok("ann")), "{at}");
+        assert_eq!(cache.store(&known, ReviewResult::Failed(FAILURE), after(at)), Ok(Ok("ann")), "{at}");
         // The failure is remembered for 5 seconds.
         assert_eq!(cache.known(&known, after(at)), Some(Ok(Ok("ann"))));
         assert_eq!(cache.known(&known, after(at + 5)), None);
     }
-    assert_eq!(cache.store(&known, Answer::Failed(FAILURE), after(600)), Err(Denied::API_SERVER));
+    assert_eq!(cache.store(&known, ReviewResult::Failed(FAILURE), after(600)), Err(Denied::API_SERVER));
     let unknown = keys(2, 2);
-    assert_eq!(cache.store(&unknown, Answer::Failed(FAILURE), start), Err(Denied::API_SERVER));
+    assert_eq!(cache.store(&unknown, ReviewResult::Failed(FAILURE), start), Err(Denied::API_SERVER));
     assert_eq!(cache.known(&unknown, after(4)), Some(Err(Denied::API_SERVER)));
     assert_eq!(cache.known(&unknown, after(5)), None);
 }
@@ -66,7 +66,7 @@ fn while_reviews_fail_a_yes_counts_for_ten_minutes_from_its_review() {
 #[test]
 fn a_client_that_waits_as_requested_finds_no_remembered_failure() {
     let (cache, start, keys) = (Cache::new(9, TIMES), Instant::now(), keys(1, 1));
-    let failed = cache.store(&keys, Answer::Failed(FAILURE), start);
+    let failed = cache.store(&keys, ReviewResult::Failed(FAILURE), start);
     let seconds = failed.unwrap_err().retry_after().unwrap();
     assert_eq!(cache.known(&keys, start + Duration::from_secs(seconds.into())), None);
     assert!(cache.known(&keys, start + Duration::from_secs(2)).is_some());
@@ -90,7 +90,7 @@ fn a_failure_of_an_identity_provider_prolongs_nothing() {
     let _ = cache.store(&keys, yes(None), start);
     let failure = Failure { denied: Denied::identity_provider(5), remember: false, stale: false };
     let later = start + Duration::from_secs(61);
-    assert_eq!(cache.store(&keys, Answer::Failed(failure), later), Err(Denied::identity_provider(5)));
+    assert_eq!(cache.store(&keys, ReviewResult::Failed(failure), later), Err(Denied::identity_provider(5)));
     assert_eq!(cache.known(&keys, later), None);
 }
 
@@ -99,7 +99,7 @@ fn a_yes_is_shared_by_object_and_a_no_is_not() {
     let (cache, start) = (Cache::new(9, TIMES), Instant::now());
     let _ = cache.store(&keys(1, 2), yes(None), start);
     assert_eq!(cache.known(&keys(1, 3), start), Some(Ok(Ok("ann"))));
-    let _ = cache.store(&keys(4, 5), Answer::No("no"), start);
+    let _ = cache.store(&keys(4, 5), ReviewResult::No("no"), start);
     assert_eq!(cache.known(&keys(4, 6), start), None);
     assert_eq!(cache.known(&keys(7, 5), start), Some(Ok(Err("no"))));
 }
@@ -109,7 +109,7 @@ fn a_flood_of_refusals_evicts_no_permission() {
     let (cache, start) = (Cache::new(4, TIMES), Instant::now());
     let _ = cache.store(&keys(1, 1), yes(None), start);
     for number in 2..200 {
-        let _ = cache.store(&keys(number, number), Answer::No("no"), start);
+        let _ = cache.store(&keys(number, number), ReviewResult::No("no"), start);
     }
     assert_eq!(cache.known(&keys(1, 1), start), Some(Ok(Ok("ann"))));
     assert_eq!(cache.known(&keys(2, 2), start), None);
@@ -123,7 +123,7 @@ fn answers_that_count_no_more_are_not_kept() {
     let identity = Arc::new(());
     let store = |key, life, seconds| {
         let value = Arc::clone(&identity);
-        let answer = Answer::Yes { value, life: Some(Duration::from_secs(life)) };
+        let answer = ReviewResult::Yes { value, life: Some(Duration::from_secs(life)) };
         let _ = cache.store(&keys(key, key), answer, start + Duration::from_secs(seconds));
         Arc::strong_count(&identity) - 1
     };

@@ -25,7 +25,7 @@ use links::PREFIX;
 use raw_html::{flat, joined};
 
 /// The longest README that is rendered, in bytes.
-pub(super) const LONGEST: usize = 256 << 10;
+pub(super) const LONGEST_README: usize = 256 << 10;
 
 /// Stands below a README that is not shown to its end.
 const CUT: &str = "<p><em>This README is longer than 256 KiB. The rest is in the module's archive.</em></p>";
@@ -34,7 +34,7 @@ const CUT: &str = "<p><em>This README is longer than 256 KiB. The rest is in the
 pub fn to_html(markdown: &str, links: &Links, folder: &str) -> String {
     // A byte order mark would hide that the first line is a heading.
     let markdown = markdown.strip_prefix('\u{feff}').unwrap_or(markdown);
-    let shown = &markdown[..markdown.floor_char_boundary(LONGEST)];
+    let shown = &markdown[..markdown.floor_char_boundary(LONGEST_README)];
     let options = Options::ENABLE_TABLES
         | Options::ENABLE_STRIKETHROUGH
         | Options::ENABLE_TASKLISTS

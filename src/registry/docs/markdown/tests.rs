@@ -251,7 +251,7 @@ fn the_time_for_a_readme_grows_with_its_size_only() {
         let readme = text.repeat(bytes / text.len());
         let once = |()| {
             let start = std::time::Instant::now();
-            assert!(html(&readme).len() < 64 * LONGEST, "{text}");
+            assert!(html(&readme).len() < 64 * LONGEST_README, "{text}");
             start.elapsed()
         };
         // The shortest of two, since other processes can only make it longer.
@@ -308,7 +308,7 @@ fn the_time_for_a_readme_grows_with_its_size_only() {
 
 #[test]
 fn a_readme_that_is_not_shown_to_its_end_says_so() {
-    let whole = "é\n".repeat(LONGEST / 3);
+    let whole = "é\n".repeat(LONGEST_README / 3);
     assert!(!html(&whole).contains("longer than 256 KiB"));
     let longer = whole + "and more of it";
     assert!(html(&longer).ends_with(CUT));

@@ -105,7 +105,7 @@ async fn a_client_that_takes_no_answers_gets_no_other_large_ones_but_lists() {
     entries.extend((0..300).map(|n| json!({"version": format!("1.0.{n}"), "withdrawn": "x".repeat(100)})));
     registry.serve(module("eks", "eks", &json!(entries)));
     let large = Response::new(Body::from(vec![b'a'; 8 << 20]));
-    let held = registry.service.pages.unsent.count(large, PEER).await.unwrap();
+    let held = registry.service.pages.send_budget.count(large, PEER).await.unwrap();
     let busy = registry.get(ADDRESS, &[ANN]).await;
     assert_eq!((busy.status, busy.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "2"));
     let compressed = registry.get(ADDRESS, &[ANN, ("accept-encoding", "gzip")]).await;

@@ -67,7 +67,7 @@ async fn a_module_that_an_alias_hides_is_no_link() {
     let (mut hidden, _) = module("hidden", "eks", &json!([]));
     (hidden["metadata"]["namespace"], hidden["status"]) = (json!("acme"), json!({}));
     let mut fold = Fold::new(StorageRules::default(), registry.service.pages.aliases.clone());
-    fold.module(Change::Applied(serde_json::from_value(hidden).unwrap()));
+    fold.module(WatchChange::Applied(serde_json::from_value(hidden).unwrap()));
     registry.service.pages.index.apply(fold.updates(), States::default());
     registry.server.permit("ann", "acme", "*");
     let list = registry.get("/", &[ANN]).await.text();

@@ -13,10 +13,10 @@ mod shown;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::ext::ReasonPhrase;
 use serde_json::{Value, json};
@@ -25,12 +25,12 @@ use super::*;
 use crate::api::FINALIZER;
 use crate::api::object_name::version_object;
 use crate::registry::aliases::Aliases;
-use crate::registry::archive::Mode;
+use crate::registry::archive::DownloadMode;
 use crate::registry::auth::AccessSettings;
 use crate::registry::auth::tests::doubles::Server;
 use crate::registry::docs::Library;
-use crate::registry::index::{Change, Fold, States};
-use crate::registry::page::Unsent;
+use crate::registry::index::{Fold, States, WatchChange};
+use crate::registry::page::SendBudget;
 use crate::registry::session::Sessions;
 use crate::storage::{Storage, StorageRules};
 
@@ -134,12 +134,12 @@ impl Registry {
             sessions: Sessions::new(keys.clone(), url.parse().ok()),
             library: Library::new(Arc::clone(&storage), std::env::temp_dir(), metrics.clone()),
             host: Some("registry.acme.io".into()),
-            unsent: Unsent::default(),
+            send_budget: SendBudget::default(),
         };
         let service = Service {
             pages,
             keys,
-            downloads: Downloads::new(storage, Mode::Redirect, Vec::new(), 4, metrics.clone()),
+            downloads: Downloads::new(storage, DownloadMode::Redirect, Vec::new(), 4, metrics.clone()),
             url: url.to_owned(),
             metrics,
             module_metrics: true,
@@ -149,9 +149,9 @@ impl Registry {
 
     fn serve(&self, (module, versions): (Value, Vec<Value>)) {
         let mut fold = Fold::new(StorageRules::default(), Aliases::default());
-        fold.module(Change::Applied(serde_json::from_value(module).unwrap()));
+        fold.module(WatchChange::Applied(serde_json::from_value(module).unwrap()));
         for version in versions {
-            fold.version(Change::Applied(serde_json::from_value(version).unwrap()));
+            fold.version(WatchChange::Applied(serde_json::from_value(version).unwrap()));
         }
         self.service.pages.index.apply(fold.updates(), States::default());
     }

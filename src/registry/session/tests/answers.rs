@@ -1,8 +1,8 @@
 //! What the identity provider sends, and what it is sent.
 
-use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::StatusCode;
 use serde_json::{Value, json};
 use url::Url;
 
@@ -10,9 +10,9 @@ use crate::registry::auth::tests::doubles::{Server, jwt, with_issuer};
 use crate::registry::auth::token::Unverified;
 use crate::registry::auth::{Access, Denied, Endpoints};
 use crate::registry::session::attempt::Attempt;
-use crate::registry::session::callback::{Answer, choose, is_answer, tokens};
+use crate::registry::session::callback::{CallbackQuery, choose, is_answer, tokens};
 use crate::registry::session::sessions::check_id_token;
-use crate::registry::session::{Login, LoginError, LoginSettings, Refused};
+use crate::registry::session::{Login, LoginError, LoginSettings, SignInError};
 
 const ISSUER: &str = "https://login.acme.io";
 const CLIENT: &str = "opendepot";
@@ -136,14 +136,14 @@ fn an_answer_is_of_the_provider_and_its_errors_become_our_words() {
         ("error=unauthorized_client", Err(StatusCode::BAD_GATEWAY)),
         ("error=%3Cb%3Eevil", Err(StatusCode::BAD_GATEWAY)),
     ] {
-        let answer = Answer::parse(query);
+        let answer = CallbackQuery::parse(query);
         let code = answer.code(ISSUER);
         assert_eq!(code.as_ref().copied().map_err(|refused| refused.status), expected, "{query}");
         if let Err(refused) = code {
             assert!(!refused.sentence.contains("<b>") && refused.sentence.ends_with('.'), "{query}");
         }
     }
-    assert_eq!(Answer::parse("state=a&state=b").state, "");
+    assert_eq!(CallbackQuery::parse("state=a&state=b").state, "");
 }
 
 #[test]
@@ -183,10 +183,10 @@ async fn only_what_the_browser_brought_counts_as_a_failed_token() {
     let wrong = check_id_token(&login(&access), "no JWT", &attempt).await.unwrap_err();
     for (refused, counts) in [
         (wrong, true),
-        (Refused::denied(Denied::Unauthenticated("token signature is wrong")), true),
-        (Refused::denied(Denied::identity_provider(5)), false),
-        (Refused::later("Too many people are signing in at the moment: try again."), false),
-        (Refused::provider("The identity provider does not answer: try again."), false),
+        (SignInError::denied(Denied::Unauthenticated("token signature is wrong")), true),
+        (SignInError::denied(Denied::identity_provider(5)), false),
+        (SignInError::later("Too many people are signing in at the moment: try again."), false),
+        (SignInError::provider("The identity provider does not answer: try again."), false),
     ] {
         assert_eq!(refused.is_failed_token, counts, "{}", refused.sentence);
     }

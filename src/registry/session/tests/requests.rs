@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use proptest::prelude::*;
 use secrecy::ExposeSecret as _;
@@ -11,7 +11,7 @@ use crate::registry::auth::{Access, AccessSettings, Denied, tests::doubles::Serv
 use crate::registry::http::{Body, Peer};
 use crate::registry::key_file::CurrentKeys;
 use crate::registry::session::request::{back, local};
-use crate::registry::session::{Action, Refused, Sessions, action};
+use crate::registry::session::{SessionAction, Sessions, SignInError, action};
 
 const URL: &str = "https://registry.acme.io:8443";
 const PEER: Peer = Peer::of(IpAddr::V4(Ipv4Addr::LOCALHOST));
@@ -150,7 +150,7 @@ async fn without_an_identity_provider_there_is_no_link_to_one() {
     let (sessions, access, _server) = sessions();
     assert!(!sessions.is_sso() && sessions.has_forms());
     assert_eq!(sessions.discovery(), None);
-    let refused: [Refused; 2] = [
+    let refused: [SignInError; 2] = [
         sessions.start("return=/").unwrap_err(),
         sessions.callback(&access, &HeaderMap::new(), "code=a&state=b", PEER).await.unwrap_err(),
     ];
@@ -164,10 +164,10 @@ async fn without_an_identity_provider_there_is_no_link_to_one() {
 #[test]
 fn four_requests_belong_to_signing_in() {
     for (method, path, expected) in [
-        (Method::POST, "/login", Some(Action::Login)),
-        (Method::POST, "/logout", Some(Action::Logout)),
-        (Method::GET, "/login/start", Some(Action::Start)),
-        (Method::GET, "/login/callback", Some(Action::Callback)),
+        (Method::POST, "/login", Some(SessionAction::Login)),
+        (Method::POST, "/logout", Some(SessionAction::Logout)),
+        (Method::GET, "/login/start", Some(SessionAction::Start)),
+        (Method::GET, "/login/callback", Some(SessionAction::Callback)),
         (Method::GET, "/login", None),
         (Method::GET, "/logout", None),
         (Method::POST, "/login/", None),

@@ -29,7 +29,7 @@ pub(in crate::storage) fn clients_without_keys() -> Clients {
 
 pub(in crate::storage) fn clients_with_a_source_that_hangs() -> Clients {
     let source = SharedCredentialsProvider::new(Hanging::default());
-    clients(SharedCredentialsProvider::new(Lasting::new(source)))
+    clients(SharedCredentialsProvider::new(CredentialsCache::new(source)))
 }
 
 fn location() -> ObjectLocation {

@@ -18,9 +18,9 @@ impl ProvideCredentials for Hanging {
 }
 
 /// Requests credentials once a second.
-async fn use_for_a_minute(lasting: &Lasting, start: Now) {
+async fn use_for_a_minute(cache: &CredentialsCache, start: Now) {
     for second in 0..60 {
-        lasting.credentials(start.after(Duration::from_secs(second))).await.unwrap();
+        cache.credentials(start.after(Duration::from_secs(second))).await.unwrap();
     }
 }
 
@@ -71,15 +71,15 @@ fn minutes(minutes: u64) -> Duration {
 async fn credentials_are_renewed_ten_minutes_before_they_end() {
     let (source, start) = (Source::default(), Now::read());
     source.ending(start.wall + minutes(60));
-    let lasting = Lasting::new(SharedCredentialsProvider::new(source.clone()));
+    let cache = CredentialsCache::new(SharedCredentialsProvider::new(source.clone()));
     for now in [0, 20, 49] {
-        lasting.credentials(start.after(minutes(now))).await.unwrap();
+        cache.credentials(start.after(minutes(now))).await.unwrap();
     }
     assert_eq!(source.asked(), 1);
     source.ending(start.wall + minutes(110));
-    let new = lasting.credentials(start.after(minutes(50))).await.unwrap();
+    let new = cache.credentials(start.after(minutes(50))).await.unwrap();
     assert_eq!((source.asked(), new.expiry()), (2, Some(start.wall + minutes(110))));
-    lasting.credentials(start.after(minutes(99))).await.unwrap();
+    cache.credentials(start.after(minutes(99))).await.unwrap();
     assert_eq!(source.asked(), 2);
 }
 
@@ -87,8 +87,8 @@ async fn credentials_are_renewed_ten_minutes_before_they_end() {
 async fn a_source_that_has_no_better_ones_yet_is_asked_twice_a_minute() {
     let (source, start) = (Source::default(), Now::read());
     source.ending(start.wall + minutes(8));
-    let lasting = Lasting::new(SharedCredentialsProvider::new(source.clone()));
-    use_for_a_minute(&lasting, start).await;
+    let cache = CredentialsCache::new(SharedCredentialsProvider::new(source.clone()));
+    use_for_a_minute(&cache, start).await;
     assert_eq!(source.asked(), 2);
 }
 
@@ -96,26 +96,26 @@ async fn a_source_that_has_no_better_ones_yet_is_asked_twice_a_minute() {
 async fn credentials_that_the_store_rejects_are_loaded_again_twice_a_minute() {
     let (source, start) = (Source::default(), Now::read());
     source.ending(start.wall + minutes(600));
-    let lasting = Lasting::new(SharedCredentialsProvider::new(source.clone()));
-    lasting.renew(start.monotonic);
+    let cache = CredentialsCache::new(SharedCredentialsProvider::new(source.clone()));
+    cache.renew(start.monotonic);
     for second in 0..60 {
         let now = start.after(Duration::from_secs(second));
-        lasting.credentials(now).await.unwrap();
-        lasting.clone().renew(now.monotonic);
+        cache.credentials(now).await.unwrap();
+        cache.clone().renew(now.monotonic);
     }
     assert_eq!(source.asked(), 2, "the second one after 30 s");
     // Old ones may still be accepted elsewhere.
     source.fails.store(true, Ordering::Relaxed);
-    lasting.renew(start.monotonic + minutes(2));
-    lasting.credentials(start.after(minutes(2))).await.unwrap();
+    cache.renew(start.monotonic + minutes(2));
+    cache.credentials(start.after(minutes(2))).await.unwrap();
     assert_eq!(source.asked(), 3);
 }
 
 #[tokio::test]
 async fn a_source_that_hangs_is_awaited_once_and_not_for_long() {
     let (source, start) = (Hanging::default(), Instant::now());
-    let lasting = Lasting::new(SharedCredentialsProvider::new(source.clone()));
-    let all = futures::future::join_all((0..5).map(|_| lasting.credentials(Now::read()))).await;
+    let cache = CredentialsCache::new(SharedCredentialsProvider::new(source.clone()));
+    let all = futures::future::join_all((0..5).map(|_| cache.credentials(Now::read()))).await;
     assert!(start.elapsed() < 2 * LOAD_TIMEOUT, "{:?}", start.elapsed());
     for result in all {
         let error = causes(&result.unwrap_err());
@@ -123,8 +123,8 @@ async fn a_source_that_hangs_is_awaited_once_and_not_for_long() {
     }
     assert_eq!(source.0.load(Ordering::Relaxed), 1);
     // One that is cancelled leaves the load to those who wait, and a later one loads again.
-    let cancelled = tokio::time::timeout(LOAD_TIMEOUT / 4, lasting.credentials(Now::read()));
-    let (cancelled, waiting) = tokio::join!(cancelled, lasting.credentials(Now::read()));
+    let cancelled = tokio::time::timeout(LOAD_TIMEOUT / 4, cache.credentials(Now::read()));
+    let (cancelled, waiting) = tokio::join!(cancelled, cache.credentials(Now::read()));
     assert!(cancelled.is_err() && waiting.is_err());
     assert_eq!(source.0.load(Ordering::Relaxed), 3);
 }
@@ -137,18 +137,18 @@ async fn a_clock_that_is_corrected_does_not_keep_credentials_beyond_their_end() 
         let shown =
             |hour: u64, now: Now| Now { wall: now.wall - minutes(9 * 60) + minutes(hour * 60), ..now };
         let source = Source::default();
-        let lasting = Lasting::new(SharedCredentialsProvider::new(source.clone()));
+        let cache = CredentialsCache::new(SharedCredentialsProvider::new(source.clone()));
         source.ending(start.wall + minutes(60));
-        lasting.credentials(shown(first, start)).await.unwrap();
+        cache.credentials(shown(first, start)).await.unwrap();
         source.ending(start.wall + minutes(600));
-        let new = lasting.credentials(shown(later, start.after(minutes(50)))).await.unwrap();
+        let new = cache.credentials(shown(later, start.after(minutes(50)))).await.unwrap();
         assert_eq!(new.expiry(), Some(start.wall + minutes(600)), "{first} {later}");
     }
     // While it is ahead, each new one seems to have ended.
     let source = Source::default();
-    let lasting = Lasting::new(SharedCredentialsProvider::new(source.clone()));
+    let cache = CredentialsCache::new(SharedCredentialsProvider::new(source.clone()));
     source.ending(start.wall - minutes(60));
-    use_for_a_minute(&lasting, start).await;
+    use_for_a_minute(&cache, start).await;
     assert_eq!(source.asked(), 2);
 }
 
@@ -156,11 +156,11 @@ async fn a_clock_that_is_corrected_does_not_keep_credentials_beyond_their_end() 
 async fn a_source_that_fails_is_no_error_while_the_old_ones_last() {
     let (source, start) = (Source::default(), Now::read());
     source.ending(start.wall + minutes(60));
-    let lasting = Lasting::new(SharedCredentialsProvider::new(source.clone()));
-    lasting.credentials(start).await.unwrap();
+    let cache = CredentialsCache::new(SharedCredentialsProvider::new(source.clone()));
+    cache.credentials(start).await.unwrap();
     source.fails.store(true, Ordering::Relaxed);
-    lasting.credentials(start.after(minutes(51))).await.unwrap();
-    lasting.credentials(start.after(minutes(51))).await.unwrap();
+    cache.credentials(start.after(minutes(51))).await.unwrap();
+    cache.credentials(start.after(minutes(51))).await.unwrap();
     assert_eq!(source.asked(), 2);
-    assert!(lasting.credentials(start.after(minutes(59))).await.is_err());
+    assert!(cache.credentials(start.after(minutes(59))).await.is_err());
 }

@@ -1,6 +1,6 @@
 use super::*;
 
-fn run(steps: &str) -> Result<Outcome> {
+fn run(steps: &str) -> Result<JobOutcome> {
     let workflow = format!("jobs:\n  one:\n    steps:\n{steps}");
     Runner::new()?.skipping(&["Cloud"]).run(&workflow, None, &json!({"tag": "v1"}))
 }

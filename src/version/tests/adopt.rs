@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::existing::{Existing, is_ours, is_stored_as_recorded, not_ours, take_over};
+use super::super::existing::{Existing, adopt, is_ours, is_stored_as_recorded, not_ours};
 use super::{Fixture, at, stored, version};
 use crate::api::{MODULE_REQUEST, REQUESTED_AT};
 use crate::domain::ObjectLocation;
@@ -35,7 +35,7 @@ fn owned(change: impl FnOnce(&mut Ownership)) -> Found {
 }
 
 fn taken(version: &Fixture, found: &Found) -> bool {
-    take_over(&version.version(), &version.target(), found).is_some()
+    adopt(&version.version(), &version.target(), found).is_some()
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn a_token_on_the_object_that_the_status_records_answers_nothing() {
 fn a_version_without_a_checksum_takes_its_object_over_and_answers_only_what_that_carries() {
     let carrying = owned(|o| o.request = Some("1".into()));
     let answers = |version: &Fixture, found: &Found| {
-        take_over(&version.version(), &version.target(), found).map(|published| published.answers)
+        adopt(&version.version(), &version.target(), found).map(|published| published.answers)
     };
     let unmarked = version().with(json!({"status": {"pendingForce": "retry:0"}}));
     for (version, expected) in [
@@ -198,7 +198,7 @@ fn a_version_without_a_checksum_takes_its_object_over_and_answers_only_what_that
     ] {
         assert_eq!(answers(&version, &carrying), Some(expected), "{}", version.0);
         let view = version.version();
-        let published = take_over(&view, &version.target(), &carrying).unwrap();
+        let published = adopt(&view, &version.target(), &carrying).unwrap();
         let target = version.target();
         let after =
             version.clone().with_status(&version.current().published(&published, &target.requests, at(200)));

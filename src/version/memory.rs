@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::outcome::SecretVersion;
-use super::rate_limits::Account;
+use super::rate_limits::AccountKey;
 use crate::api::state::VersionState;
 use crate::api::{MODULE_REQUEST, REQUESTED_AT};
 use crate::controller::client;
-use crate::controller::failure::{LONGEST, Reason, SHORTEST};
+use crate::controller::failure::{LONGEST_DELAY, Reason, SHORTEST_DELAY};
 use crate::controller::force_throttle::ForceThrottle;
 use crate::domain::time::doubled;
 use crate::domain::{Mutex, ObjectLocation, hash_of};
@@ -42,7 +42,7 @@ pub struct Attempt {
     /// SHA-256 of the last download that was corrupt.
     pub download: Option<[u8; 32]>,
     /// The account that it fetched with, if that met a rate limit.
-    pub account: Option<Account>,
+    pub account: Option<AccountKey>,
     /// Whether it was for another object than the stored one: another location, repository or content.
     pub elsewhere: bool,
 }
@@ -60,40 +60,40 @@ pub struct ChangeKey {
     pub(super) repository: u64,
 }
 
-/// What is remembered of one Version.
+/// What is remembered of one Version between reconciles.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Retry {
+pub struct Memory {
     pub attempt: Option<Attempt>,
     /// When this process last verified the object in the bucket.
     pub verified: Option<Instant>,
     pub forces: ForceThrottle,
-    /// The resourceVersion that the last reconcile left behind, and when.
-    pub left: Option<(String, Instant)>,
+    /// The resourceVersion after the last reads and writes of the last reconcile, and when that was.
+    pub last_written: Option<(String, Instant)>,
     /// Where the object was recorded before it was stored elsewhere.
     pub stored_before: Option<Box<ObjectLocation>>,
     /// The resourceVersion of its Secret when this process first read it (`None`: no such Secret), if the Version failed before
     /// this process became leader.
     pub secret_seen: Option<Box<Option<String>>>,
     /// Publishes in a row that ended because the Version had changed.
-    pub restarts: Restarts,
+    pub interruptions: Interruptions,
 }
 
 /// Publishes in a row that ended because the Version had changed. The first few are repeated at once, since a user may correct a
 /// spec several times. Later ones wait, so that a client which changes it in a loop causes no storm of downloads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Restarts {
+pub struct Interruptions {
     count: u32,
     free_at: Option<Instant>,
 }
 
-impl Restarts {
+impl Interruptions {
     /// How many are repeated at once.
     const FREE: u32 = 3;
 
     pub fn count(&mut self, now: Instant) {
         self.count = self.count.saturating_add(1);
         let beyond = self.count.saturating_sub(Self::FREE);
-        self.free_at = (beyond > 0).then(|| now + doubled(SHORTEST, beyond, LONGEST));
+        self.free_at = (beyond > 0).then(|| now + doubled(SHORTEST_DELAY, beyond, LONGEST_DELAY));
     }
 
     /// How long the next publish waits.
@@ -124,7 +124,7 @@ impl ChangeKey {
     }
 }
 
-impl Retry {
+impl Memory {
     /// The last attempt, with its due time by the wall clock as it is set now.
     pub fn attempt_at(&self, now: Timestamp) -> Option<Attempt> {
         let attempt = self.attempt.clone()?;
@@ -134,7 +134,7 @@ impl Retry {
 
     /// Whether the cached object is older than what the last reconcile read or wrote. Counts for [`client::WATCH_LAG`] only.
     pub fn is_ahead_of(&self, version: Option<&str>, now: Instant) -> bool {
-        self.left.as_ref().is_some_and(|(left, at)| {
+        self.last_written.as_ref().is_some_and(|(left, at)| {
             now.duration_since(*at) < client::WATCH_LAG.unsigned_abs()
                 && client::is_older(version, Some(left))
         })
@@ -143,16 +143,16 @@ impl Retry {
 
 /// The memory of all Versions, by UID.
 #[derive(Debug, Default)]
-pub struct Retries(Mutex<HashMap<String, Retry>>);
+pub struct Memories(Mutex<HashMap<String, Memory>>);
 
-impl Retries {
+impl Memories {
     /// Reads or changes what is remembered of the object with this UID.
-    pub fn with<T>(&self, uid: &str, change: impl FnOnce(&mut Retry) -> T) -> T {
+    pub fn with<T>(&self, uid: &str, change: impl FnOnce(&mut Memory) -> T) -> T {
         let mut all = self.0.lock();
         let memory = all.entry(uid.to_owned()).or_default();
         let result = change(memory);
         // Thousands of Versions rest, and an empty entry for each would take memory.
-        if *memory == Retry::default() {
+        if *memory == Memory::default() {
             all.remove(uid);
         }
         result
@@ -164,7 +164,7 @@ impl Retries {
             let content = attempt.content.filter(|(reason, _)| *reason == Reason::TagNotFound);
             attempt.key.repository == repository && content.is_some_and(|(_, since)| since >= from)
         };
-        self.0.lock().values().filter(|retry| retry.attempt.as_ref().is_some_and(is_missing)).count()
+        self.0.lock().values().filter(|memory| memory.attempt.as_ref().is_some_and(is_missing)).count()
     }
 
     /// Forgets an object that no longer exists.
@@ -181,10 +181,10 @@ mod tests {
 
     #[test]
     fn a_watch_may_be_behind_for_a_moment_only() {
-        let memory = Retry { left: Some(("10".into(), at(100))), ..Retry::default() };
+        let memory = Memory { last_written: Some(("10".into(), at(100))), ..Memory::default() };
         assert!(memory.is_ahead_of(Some("9"), at(105)));
         assert!(!memory.is_ahead_of(Some("10"), at(105)) && !memory.is_ahead_of(Some("9"), at(111)));
-        assert!(!Retry::default().is_ahead_of(Some("9"), at(100)));
+        assert!(!Memory::default().is_ahead_of(Some("9"), at(100)));
     }
 
     fn at(second: u64) -> Instant {
@@ -196,7 +196,7 @@ mod tests {
     fn a_wall_clock_that_is_set_changes_no_pause() {
         let ends = Instant::now() + Duration::from_mins(1);
         let due = Timestamp::from_second(1_000_060).unwrap();
-        let memory = Retry { attempt: Some(Attempt { ends, due, ..attempt() }), ..Retry::default() };
+        let memory = Memory { attempt: Some(Attempt { ends, due, ..attempt() }), ..Memory::default() };
         for now in [1_000_000, 1_000_000 - 3_600, 1_000_000 + 3_600] {
             let now = Timestamp::from_second(now).unwrap();
             let left = memory.attempt_at(now).unwrap().due.duration_since(now).as_secs();
@@ -240,41 +240,41 @@ mod tests {
 
     #[test]
     fn a_version_that_changes_during_each_publish_is_published_less_and_less_often() {
-        let mut restarts = Restarts::default();
+        let mut interruptions = Interruptions::default();
         let pauses: Vec<u64> = (0..12)
             .map(|_| {
-                restarts.count(at(0));
-                restarts.pause(at(0)).as_secs()
+                interruptions.count(at(0));
+                interruptions.pause(at(0)).as_secs()
             })
             .collect();
         assert_eq!(pauses, [0, 0, 0, 5, 10, 20, 40, 80, 160, 320, 600, 600]);
-        assert_eq!((restarts.pause(at(599)).as_secs(), restarts.pause(at(700)).as_secs()), (1, 0));
-        restarts.count = u32::MAX;
-        restarts.count(at(0));
-        assert_eq!(restarts.pause(at(0)), LONGEST);
+        assert_eq!((interruptions.pause(at(599)).as_secs(), interruptions.pause(at(700)).as_secs()), (1, 0));
+        interruptions.count = u32::MAX;
+        interruptions.count(at(0));
+        assert_eq!(interruptions.pause(at(0)), LONGEST_DELAY);
     }
 
     #[test]
     fn whatever_is_remembered_is_kept_until_the_object_is_gone() {
         let attempt = attempt();
-        let changes: [fn(&mut Retry, Attempt); 7] = [
+        let changes: [fn(&mut Memory, Attempt); 7] = [
             |memory, _| memory.stored_before = Some(Box::default()),
             |memory, _| memory.secret_seen = Some(Box::default()),
-            |memory, _| memory.restarts.count(at(1)),
+            |memory, _| memory.interruptions.count(at(1)),
             |memory, attempt| memory.attempt = Some(attempt),
             |memory, _| memory.verified = Some(at(1)),
-            |memory, _| memory.left = Some(("10".into(), at(1))),
+            |memory, _| memory.last_written = Some(("10".into(), at(1))),
             |memory, _| assert_eq!(memory.forces.admit("forceSync/1", at(1)), Ok(())),
         ];
         for (n, change) in changes.into_iter().enumerate() {
-            let memories = Retries::default();
+            let memories = Memories::default();
             memories.with("uid", |memory| change(memory, attempt.clone()));
             let kept = memories.with("uid", |memory| memory.clone());
-            assert_ne!(kept, Retry::default(), "change {n} is forgotten");
+            assert_ne!(kept, Memory::default(), "change {n} is forgotten");
             memories.with("another", |memory| memory.attempt = None);
             assert_eq!(memories.0.lock().len(), 1, "what has nothing to remember takes no memory");
             memories.forget("uid");
-            assert_eq!(memories.with("uid", |memory| memory.clone()), Retry::default());
+            assert_eq!(memories.with("uid", |memory| memory.clone()), Memory::default());
         }
     }
 }

@@ -6,22 +6,22 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::context::Context;
-use super::due::{is_asked, rate_limited};
-use super::rate_limits::{Account, account};
-use super::retry::{Attempt, ChangeKey};
+use super::due::{has_new_request, rate_limited};
+use super::memory::{Attempt, ChangeKey};
+use super::rate_limits::{AccountKey, account};
 use crate::api::state::VersionState;
 use crate::api::target::{Target, throttled_request};
-use crate::controller::failure::{HOURLY, SHORTEST};
+use crate::controller::failure::{HOURLY, SHORTEST_DELAY};
 use crate::domain::time::time_between;
 use crate::github::{Credential, FetchError};
 
 /// How long a publish has to wait before it may wait for a permit, GitHub's limits apart.
-pub(super) fn held_back(ctx: &Context, version: &VersionState) -> Option<Duration> {
+pub(super) fn publish_delay(ctx: &Context, version: &VersionState) -> Option<Duration> {
     let (now, force) = (Instant::now(), throttled_request(version));
-    let pause = ctx.retries.with(version.uid(), |retry| {
+    let pause = ctx.memories.with(version.uid(), |memory| {
         // A forced sync that is one of many in a row waits, and is not dropped.
-        let throttled = force.and_then(|id| retry.forces.admit(&id, now).err());
-        throttled.unwrap_or_else(|| retry.restarts.pause(now))
+        let throttled = force.and_then(|id| memory.forces.admit(&id, now).err());
+        throttled.unwrap_or_else(|| memory.interruptions.pause(now))
     });
     Some(pause).filter(|pause| !pause.is_zero())
 }
@@ -30,7 +30,7 @@ pub(super) fn held_back(ctx: &Context, version: &VersionState) -> Option<Duratio
 /// makes one attempt per hour, so that its status contains the current limit.
 pub(super) fn limited(ctx: &Context, version: &VersionState, attempt: Option<&Attempt>) -> Option<Duration> {
     let account = if let Some(attempt) = attempt {
-        let is_same = |_: &Account| attempt.at.elapsed() < HOURLY && attempt.key == ChangeKey::of(version);
+        let is_same = |_: &AccountKey| attempt.at.elapsed() < HOURLY && attempt.key == ChangeKey::of(version);
         attempt.account.filter(is_same)?
     } else {
         let now = Timestamp::now();
@@ -38,7 +38,7 @@ pub(super) fn limited(ctx: &Context, version: &VersionState, attempt: Option<&At
     };
     let left = ctx.rate_limits.left(account, Instant::now())?;
     // As for an attempt that met the limit itself: shortly after its end, spread over some seconds.
-    Some(left + Duration::from_secs(1) + SHORTEST.mul_f64(rand::random()))
+    Some(left + Duration::from_secs(1) + SHORTEST_DELAY.mul_f64(rand::random()))
 }
 
 /// The limit of a Version's account that a status named. It is applied to the credential, which other Secrets may contain too.
@@ -62,9 +62,9 @@ pub(crate) fn account_in_status(
     version: &VersionState,
     leading_since: Timestamp,
     now: Timestamp,
-) -> Option<Account> {
+) -> Option<AccountKey> {
     rate_limited(version)?;
-    if time_between(leading_since, now) >= HOURLY || is_asked(version) || !version.is_observed() {
+    if time_between(leading_since, now) >= HOURLY || has_new_request(version) || !version.is_observed() {
         return None;
     }
     Some(account(version, &Target::of(version).ok()?))

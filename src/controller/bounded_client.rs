@@ -15,7 +15,7 @@ use kube::Client;
 use kube::client::Body;
 use tower::{BoxError, service_fn};
 
-use super::shallow::Shallow;
+use super::json_pruner::JsonPruner;
 
 /// The largest text of a page with more than [`FEW`] objects, in bytes. Lists are in memory page by page, more than twice.
 const LARGEST_PAGE: usize = 4 << 20;
@@ -24,7 +24,7 @@ const FEW: u32 = 5;
 /// A watch that ends sooner has failed.
 const SHORTEST_WATCH: Duration = Duration::from_secs(1);
 
-type Answer = UnsyncBoxBody<Bytes, BoxError>;
+type ResponseBody = UnsyncBoxBody<Bytes, BoxError>;
 
 /// The same client with bounded answers.
 pub(super) fn bounded(client: Client) -> Client {
@@ -41,15 +41,15 @@ async fn send(
     client: &Client,
     are_large: &AtomicBool,
     request: Request<Body>,
-) -> Result<Response<Answer>, BoxError> {
+) -> Result<Response<ResponseBody>, BoxError> {
     if let Some(smaller) = with_few(&request) {
         return page(client, are_large, request, smaller).await;
     }
     let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
-    let text = Shallow::of(request.uri().path());
+    let text = JsonPruner::of(request.uri().path());
     let answer = client.send(request).await?;
     let lasts = is_watch && answer.status().is_success();
-    Ok(answer.map(|body| if lasts { lasting(body, text) } else { shallow(body, text) }))
+    Ok(answer.map(|body| if lasts { watch_body(body, text) } else { pruned(body, text) }))
 }
 
 /// A page of a list. One that is too large is requested again with fewer objects, and so are the pages after it, until their
@@ -59,13 +59,13 @@ async fn page(
     are_large: &AtomicBool,
     request: Request<Body>,
     smaller: Uri,
-) -> Result<Response<Answer>, BoxError> {
+) -> Result<Response<ResponseBody>, BoxError> {
     let (mut parts, _) = request.into_parts();
-    let text = Shallow::of(parts.uri.path());
+    let text = JsonPruner::of(parts.uri.path());
     if !are_large.load(Ordering::Relaxed) {
         let answer = client.send(Request::from_parts(parts.clone(), Body::empty())).await?;
         let (head, body) = answer.into_parts();
-        match at_most(LARGEST_PAGE, shallow(body, text.clone())).collect().await {
+        match at_most(LARGEST_PAGE, pruned(body, text.clone())).collect().await {
             Ok(page) => return Ok(Response::from_parts(head, whole(page.to_bytes()))),
             Err(error) if error.is::<LengthLimitError>() => {}
             Err(error) => return Err(error),
@@ -73,7 +73,7 @@ async fn page(
     }
     parts.uri = smaller;
     let (head, body) = client.send(Request::from_parts(parts, Body::empty())).await?.into_parts();
-    let page = shallow(body, text).collect().await?.to_bytes();
+    let page = pruned(body, text).collect().await?.to_bytes();
     // A tenth, because the usual page of Versions has ten times as many.
     are_large.store(page.len() > LARGEST_PAGE / 10, Ordering::Relaxed);
     Ok(Response::from_parts(head, whole(page)))
@@ -90,27 +90,27 @@ fn with_few(request: &Request<Body>) -> Option<Uri> {
     format!("{path}?{}", query.replacen(limit, &format!("limit={FEW}"), 1)).parse().ok()
 }
 
-fn whole(page: Bytes) -> Answer {
+fn whole(page: Bytes) -> ResponseBody {
     Full::new(page).map_err(BoxError::from).boxed_unsync()
 }
 
 /// A body that fails with a [`LengthLimitError`] if it has more bytes than this.
-fn at_most(bytes: usize, body: Answer) -> Answer {
+fn at_most(bytes: usize, body: ResponseBody) -> ResponseBody {
     Limited::new(body, bytes).boxed_unsync()
 }
 
 /// A body without deep nesting and ignored fields.
-fn shallow(body: Body, mut text: Shallow) -> Answer {
+fn pruned(body: Body, mut text: JsonPruner) -> ResponseBody {
     // Without the wrapper of kube, which the outer client adds.
     let cause = |error: kube::Error| match error {
         kube::Error::Service(cause) => cause,
         other => BoxError::from(other),
     };
-    body.map_frame(move |frame| frame.map_data(|chunk| text.cut(chunk))).map_err(cause).boxed_unsync()
+    body.map_frame(move |frame| frame.map_data(|chunk| text.prune(chunk))).map_err(cause).boxed_unsync()
 }
 
 /// The body of a watch, which fails if it ends at once: kube starts the next watch without a pause, except after a failure.
-fn lasting(body: Body, text: Shallow) -> Answer {
+fn watch_body(body: Body, text: JsonPruner) -> ResponseBody {
     let start = Instant::now();
     let failure = move || {
         let is_short = start.elapsed() < SHORTEST_WATCH;
@@ -118,7 +118,7 @@ fn lasting(body: Body, text: Shallow) -> Answer {
             .then(|| BoxError::from("the watch ended in less than a second: a proxy in between may end it"))
     };
     let end = stream::once(async move { failure().map(Err::<Bytes, _>) }).filter_map(std::future::ready);
-    let text = shallow(body, text).into_data_stream().map_err(move |error| failure().unwrap_or(error));
+    let text = pruned(body, text).into_data_stream().map_err(move |error| failure().unwrap_or(error));
     StreamBody::new(text.chain(end).map_ok(Frame::data)).boxed_unsync()
 }
 

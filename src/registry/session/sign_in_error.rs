@@ -1,6 +1,6 @@
 //! Why a sign-in failed: fixed words, which the page shows. None holds text of a user or of the identity provider.
 
-use axum::http::{Response, StatusCode};
+use http::{Response, StatusCode};
 
 use crate::registry::auth::Denied;
 use crate::registry::http::Body;
@@ -8,7 +8,7 @@ use crate::registry::http::answer::{error, with_remedy};
 
 /// Why a sign-in failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct SignInError {
     pub status: StatusCode,
     /// The reason phrase.
     pub phrase: &'static str,
@@ -21,7 +21,7 @@ pub struct Refused {
     pub(super) is_failed_token: bool,
 }
 
-impl Refused {
+impl SignInError {
     pub(super) fn new(status: StatusCode, phrase: &'static str, sentence: impl Into<String>) -> Self {
         Self { status, phrase, sentence: sentence.into(), retry_after: None, is_failed_token: false }
     }

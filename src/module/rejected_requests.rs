@@ -1,4 +1,4 @@
-//! What the API server refuses, as the status reports it.
+//! The requests that the API server rejects, as the status reports them.
 
 use std::collections::BTreeSet;
 
@@ -9,9 +9,9 @@ use crate::domain::text::{cut, sentence};
 /// The longest part of the API server's message that is kept, in bytes: a webhook may answer with a page.
 const MAX_MESSAGE: usize = 400;
 
-/// What the API server refuses now, with messages for the status.
+/// The requests that the API server rejects now, with messages for the status.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Refused {
+pub struct RejectedRequests {
     /// The Versions, by name.
     pub names: BTreeSet<String>,
     /// The message for the first of them.
@@ -22,8 +22,8 @@ pub struct Refused {
     pub creates: bool,
 }
 
-/// The message of a refusal for the status. `what` begins it: the request that was refused.
-pub(super) fn refusal(what: &str, status: &Status) -> String {
+/// The message of a rejection for the status. `what` begins it: the request that was rejected.
+pub(super) fn rejection(what: &str, status: &Status) -> String {
     let answer = cut(&status.message, MAX_MESSAGE);
     sentence(&format!("{what}: the API server rejected the request: {answer}"))
 }

@@ -5,11 +5,11 @@
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use crate::controller::shallow::Shallow;
+use crate::controller::json_pruner::JsonPruner;
 
 /// An object, with the lists and objects in it. What these contain is kept too, except that inner lists and objects are empty.
 pub(in crate::registry) fn object(json: &[u8]) -> Option<Map<String, Value>> {
-    serde_json::from_slice(&Shallow::to_level(2).cut(Bytes::copy_from_slice(json))).ok()
+    serde_json::from_slice(&JsonPruner::to_level(2).prune(Bytes::copy_from_slice(json))).ok()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::attempts::Attempts;
-use super::pace::Pace;
+use super::pace::StatusPace;
 use crate::api::state::ModuleState;
 use crate::controller::force_throttle::ForceThrottle;
 use crate::domain::Mutex;
@@ -12,13 +12,13 @@ use crate::domain::Mutex;
 /// The shortest time between two reconciles that only Versions caused: otherwise each Version would cost a status write.
 pub(super) const MODULE_DEBOUNCE: Duration = Duration::from_secs(1);
 
-/// The retry state of all Modules, by UID.
+/// The memory of all Modules, by UID.
 #[derive(Debug, Default)]
-pub struct Retries(Mutex<HashMap<String, Retry>>);
+pub struct Memories(Mutex<HashMap<String, Memory>>);
 
-/// The retry state of one Module.
+/// What is remembered of one Module between reconciles.
 #[derive(Clone, Debug, Default)]
-pub struct Retry {
+pub struct Memory {
     /// What the user wanted at the last reconcile.
     seen: Option<String>,
     reconciled_at: Option<Instant>,
@@ -28,19 +28,19 @@ pub struct Retry {
     /// When the finalizer may be written.
     pub finalizer_due: Option<Instant>,
     pub attempts: Attempts,
-    pub pace: Pace,
+    pub pace: StatusPace,
     /// Until when no larger status is written: the last one was too large.
     pub too_large_until: Option<Instant>,
 }
 
-impl Retries {
-    /// Reads or changes the state of a Module.
-    pub fn with<T>(&self, uid: &str, change: impl FnOnce(&mut Retry) -> T) -> T {
+impl Memories {
+    /// Reads or changes what is remembered of the Module with this UID.
+    pub fn with<T>(&self, uid: &str, change: impl FnOnce(&mut Memory) -> T) -> T {
         change(self.0.lock().entry(uid.to_owned()).or_default())
     }
 
     /// The same, unless the Module was forgotten meanwhile.
-    pub fn if_known<T>(&self, uid: &str, change: impl FnOnce(&mut Retry) -> T) -> Option<T> {
+    pub fn if_known<T>(&self, uid: &str, change: impl FnOnce(&mut Memory) -> T) -> Option<T> {
         self.0.lock().get_mut(uid).map(change)
     }
 
@@ -53,7 +53,7 @@ impl Retries {
     }
 }
 
-impl Retry {
+impl Memory {
     /// Starts a reconcile, or returns how long one that only Versions caused has to wait.
     pub fn start(&mut self, module: &ModuleState, now: Instant) -> Result<(), Duration> {
         let wanted = Some(wanted(module));
@@ -94,10 +94,10 @@ mod tests {
     #[test]
     fn a_status_that_was_too_large_is_tried_again_when_the_pause_ends() {
         let (now, pause) = (Instant::now(), Duration::from_mins(10));
-        let retry = Retry { too_large_until: Some(now + pause), ..Retry::default() };
-        assert_eq!(retry.too_large_for(now), Some(pause));
-        assert_eq!(retry.too_large_for(now + pause), None);
-        assert_eq!(Retry::default().too_large_for(now), None);
+        let memory = Memory { too_large_until: Some(now + pause), ..Memory::default() };
+        assert_eq!(memory.too_large_for(now), Some(pause));
+        assert_eq!(memory.too_large_for(now + pause), None);
+        assert_eq!(Memory::default().too_large_for(now), None);
     }
 
     #[test]
@@ -114,18 +114,18 @@ mod tests {
             ("a request", requested("1")),
             ("a deletion", module(json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}))),
         ] {
-            let mut retry = Retry::default();
-            assert_eq!(retry.start(&module(json!({})), start), Ok(()));
-            assert_eq!(retry.start(&module(json!({})), start), Err(MODULE_DEBOUNCE), "{what}");
-            assert_eq!(retry.start(&changed, start), Ok(()), "{what}");
-            assert_eq!(retry.start(&changed, start), Err(MODULE_DEBOUNCE), "{what}: once only");
-            assert_eq!(retry.start(&changed, start + MODULE_DEBOUNCE), Ok(()), "{what}");
+            let mut memory = Memory::default();
+            assert_eq!(memory.start(&module(json!({})), start), Ok(()));
+            assert_eq!(memory.start(&module(json!({})), start), Err(MODULE_DEBOUNCE), "{what}");
+            assert_eq!(memory.start(&changed, start), Ok(()), "{what}");
+            assert_eq!(memory.start(&changed, start), Err(MODULE_DEBOUNCE), "{what}: once only");
+            assert_eq!(memory.start(&changed, start + MODULE_DEBOUNCE), Ok(()), "{what}");
         }
-        let mut retry = Retry::default();
-        assert_eq!(retry.start(&requested("1"), start), Ok(()));
-        assert_eq!(retry.start(&requested("2"), start), Ok(()), "another request");
+        let mut memory = Memory::default();
+        assert_eq!(memory.start(&requested("1"), start), Ok(()));
+        assert_eq!(memory.start(&requested("2"), start), Ok(()), "another request");
         let labelled = module(json!({"labels": {"a": "b"}, "resourceVersion": "8"}));
-        assert_eq!(retry.start(&labelled, start), Ok(()), "the request was removed");
-        assert_eq!(retry.start(&module(json!({})), start), Err(MODULE_DEBOUNCE), "a label is no request");
+        assert_eq!(memory.start(&labelled, start), Ok(()), "the request was removed");
+        assert_eq!(memory.start(&module(json!({})), start), Err(MODULE_DEBOUNCE), "a label is no request");
     }
 }

@@ -1,10 +1,10 @@
 //! Which requests belong to signing in.
 
-use axum::http::Method;
+use http::Method;
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum SessionAction {
     /// A form with a token.
     Login,
     /// A form that ends the session.
@@ -16,12 +16,12 @@ pub enum Action {
 }
 
 /// The action of a request; `None` if it is none of signing in.
-pub fn action(method: &Method, path: &str) -> Option<Action> {
+pub fn action(method: &Method, path: &str) -> Option<SessionAction> {
     match (path, method.as_str()) {
-        ("/login", "POST") => Some(Action::Login),
-        ("/logout", "POST") => Some(Action::Logout),
-        ("/login/start", "GET") => Some(Action::Start),
-        (super::login::CALLBACK, "GET") => Some(Action::Callback),
+        ("/login", "POST") => Some(SessionAction::Login),
+        ("/logout", "POST") => Some(SessionAction::Logout),
+        ("/login/start", "GET") => Some(SessionAction::Start),
+        (super::login::CALLBACK, "GET") => Some(SessionAction::Callback),
         _ => None,
     }
 }
@@ -39,7 +39,7 @@ pub fn methods(path: &str) -> Option<&'static str> {
 /// The largest form that is read from a request, in bytes. A token that fits into a cookie has at most 3 KiB.
 pub fn largest_form(method: &Method, path: &str) -> u64 {
     match action(method, path) {
-        Some(Action::Login | Action::Logout) => 16 << 10,
-        Some(Action::Start | Action::Callback) | None => 0,
+        Some(SessionAction::Login | SessionAction::Logout) => 16 << 10,
+        Some(SessionAction::Start | SessionAction::Callback) | None => 0,
     }
 }

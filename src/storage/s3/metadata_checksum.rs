@@ -14,7 +14,7 @@ const SHA256: &str = "opendepot-sha256";
 const SIZE: &str = "opendepot-size";
 
 /// Adds both to the metadata of a PUT.
-pub(super) fn state(metadata: &mut HashMap<String, String>, sha256: &str, size: u64) {
+pub(super) fn add_checksum(metadata: &mut HashMap<String, String>, sha256: &str, size: u64) {
     metadata.insert(SHA256.to_owned(), sha256.to_owned());
     metadata.insert(SIZE.to_owned(), size.to_string());
 }
@@ -33,7 +33,7 @@ pub(super) fn found(head: &HeadObjectOutput) -> Found {
     let stated_size = || head.metadata()?.get(SIZE)?.parse().ok().filter(|_| !contradicts);
     Found {
         size: size.or_else(stated_size),
-        sha256: sha256.map(str::to_owned).or_else(|| stated(head.metadata()?, size)),
+        sha256: sha256.map(str::to_owned).or_else(|| metadata_sha256(head.metadata()?, size)),
         sha256_returned: sha256.is_some(),
         sent_sha256: head.metadata().and_then(|metadata| metadata.get(SHA256)).cloned(),
         ownership,
@@ -48,7 +48,7 @@ pub(super) fn of_whole_object(sha256: &str) -> Option<&str> {
 }
 
 /// The SHA-256 in the metadata, unless the size there is not that of the object: then other content has a copy of the metadata.
-fn stated(metadata: &HashMap<String, String>, size: Option<u64>) -> Option<String> {
+fn metadata_sha256(metadata: &HashMap<String, String>, size: Option<u64>) -> Option<String> {
     let stated: u64 = metadata.get(SIZE)?.parse().ok()?;
     let same_size = size.is_none_or(|size| size == stated);
     metadata.get(SHA256).filter(|sha256| same_size && !sha256.is_empty()).cloned()
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn the_stored_format_does_not_change() {
         let mut metadata = HashMap::new();
-        state(&mut metadata, "c2hh", 7);
+        add_checksum(&mut metadata, "c2hh", 7);
         let expected = [("opendepot-sha256", "c2hh"), ("opendepot-size", "7")];
         assert_eq!(metadata, expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
     }
@@ -76,21 +76,21 @@ mod tests {
     #[test]
     fn only_an_object_of_the_stated_size_is_believed() {
         let mut metadata = HashMap::new();
-        assert_eq!(stated(&metadata, Some(7)), None);
-        state(&mut metadata, "c2hh", 7);
-        assert_eq!(stated(&metadata, Some(7)).as_deref(), Some("c2hh"));
-        assert_eq!(stated(&metadata, Some(8)), None);
+        assert_eq!(metadata_sha256(&metadata, Some(7)), None);
+        add_checksum(&mut metadata, "c2hh", 7);
+        assert_eq!(metadata_sha256(&metadata, Some(7)).as_deref(), Some("c2hh"));
+        assert_eq!(metadata_sha256(&metadata, Some(8)), None);
         metadata.insert(SIZE.to_owned(), "seven".to_owned());
-        assert_eq!(stated(&metadata, Some(7)), None);
-        state(&mut metadata, "", 7);
-        assert_eq!(stated(&metadata, Some(7)), None);
+        assert_eq!(metadata_sha256(&metadata, Some(7)), None);
+        add_checksum(&mut metadata, "", 7);
+        assert_eq!(metadata_sha256(&metadata, Some(7)), None);
     }
 
     #[test]
     fn metadata_that_was_copied_to_other_bytes_is_found_out() {
         let mut metadata = HashMap::new();
         assert!(!contradicts(&metadata, Some("c2hh"), Some(7)), "one of an early version says nothing");
-        state(&mut metadata, "c2hh", 7);
+        add_checksum(&mut metadata, "c2hh", 7);
         assert!(!contradicts(&metadata, Some("c2hh"), Some(7)) && !contradicts(&metadata, None, Some(7)));
         assert!(contradicts(&metadata, Some("b3RoZXI="), Some(7)));
         assert!(contradicts(&metadata, Some("c2hh"), Some(8)) && contradicts(&metadata, None, Some(8)));
@@ -105,7 +105,7 @@ mod tests {
             (found.size, found.sha256)
         };
         let mut metadata = HashMap::new();
-        state(&mut metadata, "c2hh", 7);
+        add_checksum(&mut metadata, "c2hh", 7);
         let known = (Some(7), Some("c2hh".to_owned()));
         assert_eq!(head(Some("c2hh"), metadata.clone()), known);
         assert_eq!(head(None, metadata.clone()), known);
@@ -122,7 +122,7 @@ mod tests {
                 ..Ownership::default()
             };
             let mut metadata = owner.to_metadata();
-            state(&mut metadata, "c2hh", 7);
+            add_checksum(&mut metadata, "c2hh", 7);
             let head = HeadObjectOutput::builder().content_length(size).set_metadata(Some(metadata));
             let found = found(&head.set_checksum_sha256(sha256.map(str::to_owned)).build());
             (found.sha256, found.ownership.expect("an owner").digest)

@@ -9,7 +9,7 @@ use crate::domain::{Endpoint, EndpointError, ObjectLocation};
 
 /// How archives reach clients: `--download`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Mode {
+pub enum DownloadMode {
     /// Redirect to AWS and to public endpoints; stream from others, which clients mostly cannot reach.
     #[default]
     Auto,
@@ -46,12 +46,12 @@ impl FromStr for PublicEndpoint {
 
 /// The rules of the flags.
 #[derive(Debug)]
-pub(super) struct Routes {
-    pub mode: Mode,
+pub(super) struct DeliveryRules {
+    pub mode: DownloadMode,
     pub public: Vec<PublicEndpoint>,
 }
 
-impl Routes {
+impl DeliveryRules {
     /// The location under the name that clients reach it by; `None` to stream. `endpoint` is the one that is set for the
     /// location, there or by the environment.
     pub(super) fn redirect(
@@ -62,9 +62,9 @@ impl Routes {
         let public = self.public.iter().find(|public| Some(&public.inside) == endpoint);
         let aws = endpoint.is_none_or(|endpoint| endpoint.is_aws(&location.region));
         let redirected = match self.mode {
-            Mode::Auto => aws || public.is_some(),
-            Mode::Redirect => true,
-            Mode::Stream => false,
+            DownloadMode::Auto => aws || public.is_some(),
+            DownloadMode::Redirect => true,
+            DownloadMode::Stream => false,
         };
         let endpoint = public.map(|public| public.outside.as_str().to_owned());
         redirected.then(|| ObjectLocation {
@@ -80,7 +80,7 @@ mod tests {
 
     const MINIO: &str = "http://minio:9000";
 
-    fn redirected(mode: Mode, public: &[&str], endpoint: Option<&str>) -> Option<String> {
+    fn redirected(mode: DownloadMode, public: &[&str], endpoint: Option<&str>) -> Option<String> {
         let location = ObjectLocation {
             bucket: "modules".into(),
             key: "vpc/a.zip".into(),
@@ -90,7 +90,7 @@ mod tests {
         };
         let public = public.iter().map(|pair| pair.parse().unwrap()).collect();
         let endpoint = endpoint.map(|url| url.parse().unwrap());
-        let to = Routes { mode, public }.redirect(&location, endpoint.as_ref())?;
+        let to = DeliveryRules { mode, public }.redirect(&location, endpoint.as_ref())?;
         assert_eq!((&to.bucket, &to.key, to.force_path_style), (&location.bucket, &location.key, Some(true)));
         Some(to.endpoint.unwrap_or("aws".to_owned()))
     }
@@ -100,18 +100,18 @@ mod tests {
         let outside = "https://s3.acme.io";
         let pair = format!("http://MINIO:9000/={outside}");
         let is = |text: &str| Some(text.to_owned());
-        assert_eq!(redirected(Mode::Auto, &[], None), is("aws"));
+        assert_eq!(redirected(DownloadMode::Auto, &[], None), is("aws"));
         let spelled_out = "https://s3.us-west-2.amazonaws.com";
-        assert_eq!(redirected(Mode::Auto, &[], Some(spelled_out)), is(spelled_out));
-        assert_eq!(redirected(Mode::Auto, &[], Some(MINIO)), None);
+        assert_eq!(redirected(DownloadMode::Auto, &[], Some(spelled_out)), is(spelled_out));
+        assert_eq!(redirected(DownloadMode::Auto, &[], Some(MINIO)), None);
         let private = "https://bucket.vpce-1a2b3c.s3.us-west-2.vpce.amazonaws.com";
-        assert_eq!(redirected(Mode::Auto, &[], Some(private)), None, "a private network");
-        assert_eq!(redirected(Mode::Auto, &[&pair], Some(MINIO)), is(outside));
-        assert_eq!(redirected(Mode::Auto, &[&pair], Some("http://other:9000")), None);
-        assert_eq!(redirected(Mode::Redirect, &[], Some(MINIO)), is(MINIO));
-        assert_eq!(redirected(Mode::Redirect, &[&pair], Some(MINIO)), is(outside));
-        assert_eq!(redirected(Mode::Stream, &[&pair], Some(MINIO)), None);
-        assert_eq!(redirected(Mode::Stream, &[], None), None);
+        assert_eq!(redirected(DownloadMode::Auto, &[], Some(private)), None, "a private network");
+        assert_eq!(redirected(DownloadMode::Auto, &[&pair], Some(MINIO)), is(outside));
+        assert_eq!(redirected(DownloadMode::Auto, &[&pair], Some("http://other:9000")), None);
+        assert_eq!(redirected(DownloadMode::Redirect, &[], Some(MINIO)), is(MINIO));
+        assert_eq!(redirected(DownloadMode::Redirect, &[&pair], Some(MINIO)), is(outside));
+        assert_eq!(redirected(DownloadMode::Stream, &[&pair], Some(MINIO)), None);
+        assert_eq!(redirected(DownloadMode::Stream, &[], None), None);
     }
 
     #[test]

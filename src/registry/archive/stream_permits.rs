@@ -13,14 +13,14 @@ use crate::registry::http::{Peer, count_down};
 const PER_LINK: usize = 8;
 /// Streams at once to one client.
 const PER_PEER: usize = 16;
-/// Requests that wait for a slot. Each of them keeps a connection that others could use.
+/// Requests that wait for a permit. Each of them keeps a connection that others could use.
 const WAITING: usize = 256;
 
-/// The slots for streams.
+/// The permits for streams.
 #[derive(Debug)]
-pub(super) struct Slots {
+pub(super) struct StreamPermits {
     most: usize,
-    /// How long a request waits for a slot.
+    /// How long a request waits for a permit.
     wait: Duration,
     state: Mutex<State>,
 }
@@ -37,24 +37,24 @@ struct State {
 struct Waiting {
     link: Box<str>,
     peer: Peer,
-    grant: oneshot::Sender<Slot>,
+    grant: oneshot::Sender<StreamPermit>,
 }
 
-/// A slot for a stream, which is free again when this is dropped.
+/// A permit for a stream, which is free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Slot {
-    slots: Arc<Slots>,
+pub(super) struct StreamPermit {
+    permits: Arc<StreamPermits>,
     link: Box<str>,
     peer: Peer,
 }
 
-impl Slots {
+impl StreamPermits {
     pub(super) fn new(most: usize, wait: Duration) -> Self {
         Self { most, wait, state: Mutex::default() }
     }
 
-    /// Waits for a slot, in turn with others that could use it. `None` if there was none in time, or too many wait already.
-    pub(super) async fn take(self: &Arc<Self>, link: &str, peer: Peer) -> Option<Slot> {
+    /// Waits for a permit, in turn with others that could use it. `None` if there was none in time, or too many wait already.
+    pub(super) async fn take(self: &Arc<Self>, link: &str, peer: Peer) -> Option<StreamPermit> {
         let (grant, granted) = oneshot::channel();
         let may_wait = self.state.lock().enqueue(Waiting { link: link.into(), peer, grant }, self.most);
         if !may_wait {
@@ -64,7 +64,7 @@ impl Slots {
         tokio::time::timeout(self.wait, granted).await.ok()?.ok()
     }
 
-    /// Gives free slots to waiting requests, the first ones first.
+    /// Gives free permits to waiting requests, the first ones first.
     fn hand_out(self: &Arc<Self>) {
         let granted = {
             let mut state = self.state.lock();
@@ -81,15 +81,15 @@ impl Slots {
             }
             granted
         };
-        // The lock is free again: a slot whose receiver is gone is dropped here, which takes the lock.
+        // The lock is free again: a permit whose receiver is gone is dropped here, which takes the lock.
         for Waiting { link, peer, grant } in granted {
-            let _ = grant.send(Slot { slots: Arc::clone(self), link, peer });
+            let _ = grant.send(StreamPermit { permits: Arc::clone(self), link, peer });
         }
     }
 }
 
 impl State {
-    /// Adds a request to those that wait, unless too many do and there is no slot for this one. Returns whether it was added.
+    /// Adds a request to those that wait, unless too many do and there is no permit for this one. Returns whether it was added.
     fn enqueue(&mut self, request: Waiting, most: usize) -> bool {
         self.waiting.retain(|waiting| !waiting.grant.is_closed());
         let may_wait = self.waiting.len() < WAITING || (self.used < most && self.has_room_for(&request));
@@ -110,17 +110,17 @@ impl State {
         *self.by_peer.entry(waiting.peer).or_default() += 1;
     }
 
-    fn release(&mut self, slot: &Slot) {
+    fn release(&mut self, permit: &StreamPermit) {
         self.used -= 1;
-        count_down(&mut self.by_link, &slot.link, 1);
-        count_down(&mut self.by_peer, &slot.peer, 1);
+        count_down(&mut self.by_link, &permit.link, 1);
+        count_down(&mut self.by_peer, &permit.peer, 1);
     }
 }
 
-impl Drop for Slot {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
-        self.slots.state.lock().release(self);
-        self.slots.hand_out();
+        self.permits.state.lock().release(self);
+        self.permits.hand_out();
     }
 }
 
@@ -134,49 +134,49 @@ mod tests {
         Peer::of([192, 0, 2, last].into())
     }
 
-    fn slots(most: usize, wait: Duration) -> Arc<Slots> {
-        Arc::new(Slots::new(most, wait))
+    fn permits(most: usize, wait: Duration) -> Arc<StreamPermits> {
+        Arc::new(StreamPermits::new(most, wait))
     }
 
     #[tokio::test]
     async fn one_link_and_one_client_have_limits_of_their_own() {
-        let slots = slots(100, Duration::from_millis(5));
+        let permits = permits(100, Duration::from_millis(5));
         let mut held = Vec::new();
         for _ in 0..PER_LINK {
-            held.push(slots.take("a", peer(1)).await.unwrap());
+            held.push(permits.take("a", peer(1)).await.unwrap());
         }
-        assert!(slots.take("a", peer(2)).await.is_none(), "the link is in use often enough");
+        assert!(permits.take("a", peer(2)).await.is_none(), "the link is in use often enough");
         for _ in PER_LINK..PER_PEER {
-            held.push(slots.take("b", peer(1)).await.unwrap());
+            held.push(permits.take("b", peer(1)).await.unwrap());
         }
-        assert!(slots.take("c", peer(1)).await.is_none(), "the client has enough streams");
-        assert!(slots.take("c", peer(2)).await.is_some());
+        assert!(permits.take("c", peer(1)).await.is_none(), "the client has enough streams");
+        assert!(permits.take("c", peer(2)).await.is_some());
         held.clear();
-        let state = slots.state.lock();
+        let state = permits.state.lock();
         assert!(state.used == 0 && state.by_link.is_empty() && state.by_peer.is_empty());
     }
 
     #[tokio::test]
     async fn the_addresses_of_an_ipv6_network_are_one_client() {
-        let slots = slots(100, Duration::from_millis(5));
+        let permits = permits(100, Duration::from_millis(5));
         let peer = |text: &str| Peer::of(text.parse().unwrap());
         let mut held = Vec::new();
         for number in 0..PER_PEER {
             let link = number.to_string();
-            held.push(slots.take(&link, peer(&format!("2001:db8::{number:x}"))).await.unwrap());
+            held.push(permits.take(&link, peer(&format!("2001:db8::{number:x}"))).await.unwrap());
         }
-        assert!(slots.take("c", peer("2001:db8::ffff")).await.is_none());
-        assert!(slots.take("c", peer("2001:db8:0:1::1")).await.is_some());
+        assert!(permits.take("c", peer("2001:db8::ffff")).await.is_none());
+        assert!(permits.take("c", peer("2001:db8:0:1::1")).await.is_some());
     }
 
     #[tokio::test]
     async fn the_first_that_can_use_a_place_gets_it() {
-        let slots = slots(1, Duration::from_mins(1));
-        let held = slots.take("a", peer(1)).await.unwrap();
+        let permits = permits(1, Duration::from_mins(1));
+        let held = permits.take("a", peer(1)).await.unwrap();
         let waiting: Vec<_> = (0..3_u8)
             .map(|number| {
-                let slots = Arc::clone(&slots);
-                Box::pin(async move { slots.take("b", peer(number)).await })
+                let permits = Arc::clone(&permits);
+                Box::pin(async move { permits.take("b", peer(number)).await })
             })
             .collect();
         let mut waiting = waiting.into_iter();
@@ -190,39 +190,39 @@ mod tests {
         let second = second.await.unwrap();
         assert!(futures::poll!(&mut third).is_pending());
         drop(second);
-        assert!(third.await.is_some(), "a slot whose user is gone is free again");
+        assert!(third.await.is_some(), "a permit whose user is gone is free again");
     }
 
     #[tokio::test]
     async fn a_limited_number_waits_and_others_are_refused_at_once() {
-        let slots = slots(100, Duration::from_mins(1));
+        let permits = permits(100, Duration::from_mins(1));
         let mut held = Vec::new();
         for number in 0..PER_LINK {
-            held.push(slots.take("a", peer(u8::try_from(number).unwrap())).await.unwrap());
+            held.push(permits.take("a", peer(u8::try_from(number).unwrap())).await.unwrap());
         }
         let wait = || {
-            let slots = Arc::clone(&slots);
-            Box::pin(async move { slots.take("a", peer(100)).await })
+            let permits = Arc::clone(&permits);
+            Box::pin(async move { permits.take("a", peer(100)).await })
         };
         let mut waiting: Vec<_> = (0..WAITING).map(|_| wait()).collect();
         for request in &mut waiting {
             assert!(futures::poll!(request).is_pending());
         }
         assert!(matches!(futures::poll!(wait()), Poll::Ready(None)));
-        assert!(matches!(futures::poll!(Box::pin(slots.take("b", peer(101)))), Poll::Ready(Some(_))));
+        assert!(matches!(futures::poll!(Box::pin(permits.take("b", peer(101)))), Poll::Ready(Some(_))));
         drop(waiting.pop());
         assert!(futures::poll!(wait()).is_pending(), "a request that has given up does not count");
     }
 
     #[tokio::test]
     async fn a_place_that_is_not_fetched_is_free_again() {
-        let slots = slots(1, Duration::from_mins(1));
-        let held = slots.take("a", peer(1)).await.unwrap();
-        let mut waiting = Box::pin(slots.take("b", peer(2)));
+        let permits = permits(1, Duration::from_mins(1));
+        let held = permits.take("a", peer(1)).await.unwrap();
+        let mut waiting = Box::pin(permits.take("b", peer(2)));
         assert!(futures::poll!(&mut waiting).is_pending());
         drop(held);
         // It was granted, and is dropped before it is polled.
         drop(waiting);
-        assert!(slots.take("c", peer(3)).await.is_some());
+        assert!(permits.take("c", peer(3)).await.is_some());
     }
 }

@@ -40,9 +40,9 @@ const READ: [&str; 23] = [
 /// The bytes of a name that are kept: more than each of [`READ`] has, with its quotation mark.
 const LONGEST_NAME: usize = 24;
 
-/// What is known between two chunks of a text.
+/// Prunes the JSON of a text, chunk by chunk: what is known between two chunks.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Shallow {
+pub(crate) struct JsonPruner {
     /// The levels that are kept.
     deepest: usize,
     /// Whether the text is about Modules or Versions; `None` if names do not matter.
@@ -56,7 +56,7 @@ pub(crate) struct Shallow {
     name: Vec<u8>,
 }
 
-impl Shallow {
+impl JsonPruner {
     /// For the answer from this path.
     pub(super) fn of(path: &str) -> Self {
         Self { is_ours: Some(path.split('/').nth(2) == Some(GROUP)), ..Self::to_level(DEEPEST) }
@@ -68,7 +68,7 @@ impl Shallow {
     }
 
     /// The next chunk. Each list or map that is ignored, or nested too deeply, is empty. It is copied only if there is one.
-    pub(crate) fn cut(&mut self, chunk: Bytes) -> Bytes {
+    pub(crate) fn prune(&mut self, chunk: Bytes) -> Bytes {
         let mut kept = Vec::new();
         // Where the part begins that is kept and not copied yet.
         let mut from = self.emptied.is_none().then_some(0);
@@ -134,11 +134,10 @@ mod tests {
     use super::*;
     use crate::api::definitions;
 
-    /// The text in chunks of this size, each cut.
-    fn cut(mut shallow: Shallow, text: &str, size: usize) -> String {
+    /// The text in chunks of this size, each pruned.
+    fn pruned(mut pruner: JsonPruner, text: &str, size: usize) -> String {
         let chunks = text.as_bytes().chunks(size).map(Bytes::copy_from_slice);
-        let cut: Vec<u8> = chunks.flat_map(|chunk| shallow.cut(chunk)).collect();
-        String::from_utf8(cut).unwrap()
+        String::from_utf8(chunks.flat_map(|chunk| pruner.prune(chunk)).collect()).unwrap()
     }
 
     /// Two lines, as in a watch, the first with a value of so many levels.
@@ -162,7 +161,7 @@ mod tests {
         ] {
             for size in [1, 2, 3, 7, 1 << 20] {
                 assert_eq!(
-                    cut(Shallow::of(""), &text(levels, "1"), size),
+                    pruned(JsonPruner::of(""), &text(levels, "1"), size),
                     kept,
                     "{levels} levels in chunks of {size}"
                 );
@@ -188,11 +187,11 @@ mod tests {
         let list = r#"{"fieldsV1": {"f:a": {}}}, "a", [{"": 0}]"#;
         let full = text(map, list, list);
         for size in [1, 2, 3, 7, 1 << 20] {
-            let ours = Shallow::of("/apis/opendepot.defdev.io/v1alpha1/namespaces/acme/versions");
-            assert_eq!(cut(ours, &full, size), text("", "", ""), "chunks of {size}");
+            let ours = JsonPruner::of("/apis/opendepot.defdev.io/v1alpha1/namespaces/acme/versions");
+            assert_eq!(pruned(ours, &full, size), text("", "", ""), "chunks of {size}");
         }
-        let others = Shallow::of("/api/v1/namespaces/acme/secrets/a");
-        assert_eq!(cut(others, &full, 7), text(map, list, ""));
+        let others = JsonPruner::of("/api/v1/namespaces/acme/secrets/a");
+        assert_eq!(pruned(others, &full, 7), text(map, list, ""));
     }
 
     /// The lists and maps of a schema, each with whether it accepts any JSON.
@@ -226,6 +225,6 @@ mod tests {
     #[test]
     fn an_ordinary_text_is_not_copied() {
         let chunk = Bytes::from(json!({"spec": {"versions": [{"version": "1.0.0"}]}}).to_string());
-        assert_eq!(Shallow::of("").cut(chunk.clone()).as_ptr(), chunk.as_ptr());
+        assert_eq!(JsonPruner::of("").prune(chunk.clone()).as_ptr(), chunk.as_ptr());
     }
 }
