@@ -14,8 +14,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
 /// The directives for kube's crates and the AWS SDK, before those of the user. After each failure of a store, the SDK logs as an
-/// error that it cannot close a connection of another HTTP client than its own. Those of its clients that read credentials of an
-/// instance or a container have no setting against that.
+/// error that it cannot close a connection of another HTTP client than its own. That client avoids those connections itself:
+/// `src/storage/s3/http.rs`. The SDK's clients that read credentials of an instance or a container have no setting against that.
 const QUIET: &str = "kube_client::client=off,kube_client::client::tls=warn,kube_runtime::watcher=error,\
                      aws_smithy_runtime::client::http::connection_poisoning=off";
 

@@ -145,7 +145,7 @@ impl Clients {
         if !is_region(&location.region) {
             return Err(Cause::InvalidAddress("the region is not valid; use one such as us-west-2"));
         }
-        // The canonical spelling, also of the default: the SDK signs a host as it is spelled, and clients send another one.
+        // The canonical spelling, also of the default: the SDK signs a host as it is spelled, and a proxy may send another one.
         let endpoint = location.endpoint.as_deref().or(self.default_endpoint.as_deref());
         let endpoint = endpoint.map(|text| self.parsed(text)).transpose();
         let endpoint = endpoint.map_err(|_| {

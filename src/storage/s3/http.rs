@@ -1,6 +1,8 @@
 //! The HTTP clients of the SDK: with and without the proxy, and with roots that are trusted in addition to the system's.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use aws_sdk_s3::config::http::{HttpRequest, HttpResponse};
 use aws_sdk_s3::primitives::SdkBody;
@@ -11,14 +13,17 @@ use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use thiserror::Error;
 
-use super::plain_http::CONNECT_TIMEOUT;
+use super::plain_http::{CONNECT_TIMEOUT, with_host};
 use super::proxy::ProxyRouter;
 use crate::domain::text::causes;
+use crate::domain::{Mutex, hash_of};
 
 /// For a connection to a link-local address. There is none on a machine without a metadata service.
 const LINK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long an unused connection is kept. S3 closes it after 5 to 20 seconds, and a request that is sent at that moment fails.
 const IDLE: Duration = Duration::from_secs(4);
+/// How long each request to a server that failed has a new connection: until no connection from before is kept.
+const AFTER_FAILURE: Duration = IDLE.saturating_mul(2);
 
 /// Why the PEM roots of `--ca-file`, or those of the system, cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -43,8 +48,8 @@ pub(super) fn http_client(ca_pem: Option<&[u8]>) -> Result<ProxyRouter, CaError>
     if let Some(pem) = ca_pem {
         check_roots(pem)?;
     }
-    let proxied = SharedHttpConnector::new(Http(client(ca_pem, CONNECT_TIMEOUT, |builder| builder)?));
-    let direct = SharedHttpConnector::new(Http(client(ca_pem, LINK_TIMEOUT, ClientBuilder::no_proxy)?));
+    let proxied = SharedHttpConnector::new(Http::new(ca_pem, CONNECT_TIMEOUT, |builder| builder)?);
+    let direct = SharedHttpConnector::new(Http::new(ca_pem, LINK_TIMEOUT, ClientBuilder::no_proxy)?);
     Ok(ProxyRouter { proxied, direct, small_buffers: None, limit: None })
 }
 
@@ -52,8 +57,6 @@ pub(super) fn http_client(ca_pem: Option<&[u8]>) -> Result<ProxyRouter, CaError>
 ///
 /// It never uses HTTP/2, whose streams share one connection and its window: downloads that slow clients do not read would stop all
 /// others, and a connection that drops packets would be used again after a timeout.
-///
-/// A request that the store answers with 5xx may be repeated on the same connection: `reqwest` closes none on demand.
 fn client(
     ca_pem: Option<&[u8]>,
     connect_timeout: Duration,
@@ -72,18 +75,53 @@ fn client(
 }
 
 /// Sends requests of the SDK.
-#[derive(Debug)]
-struct Http(Client);
+///
+/// One of several servers behind an address may fail while the others work. The SDK would close its connection, which `reqwest`
+/// cannot do; so the next requests use none of the connections that are open.
+#[derive(Clone, Debug)]
+struct Http {
+    pooled: Client,
+    /// Opens a connection for each request.
+    unpooled: Client,
+    /// When a server last failed, by a hash of its authority.
+    failed: Arc<Mutex<HashMap<u64, Instant>>>,
+}
+
+impl Http {
+    fn new(
+        ca_pem: Option<&[u8]>,
+        connect_timeout: Duration,
+        settings: fn(ClientBuilder) -> ClientBuilder,
+    ) -> Result<Self, CaError> {
+        let pooled = client(ca_pem, connect_timeout, settings)?;
+        let unpooled =
+            client(ca_pem, connect_timeout, |builder| settings(builder).pool_max_idle_per_host(0))?;
+        Ok(Self { pooled, unpooled, failed: Arc::default() })
+    }
+
+    /// The client for a request to this server. If the server has just failed, no connection is used again.
+    fn client(&self, server: u64) -> &Client {
+        let mut failed = self.failed.lock();
+        failed.retain(|_, at| at.elapsed() < AFTER_FAILURE);
+        if failed.contains_key(&server) { &self.unpooled } else { &self.pooled }
+    }
+}
 
 impl HttpConnector for Http {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let client = self.0.clone();
+        let this = self.clone();
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+            let request = with_host(request);
+            let server = hash_of(request.uri().authority());
             let request = reqwest::Request::try_from(request.map(reqwest::Body::wrap));
             let request = request.map_err(|error| ConnectorError::user(error.into()))?;
-            let response = client.execute(request).await.map_err(not_sent)?;
-            let response = http::Response::<reqwest::Body>::from(response);
+            let response = this.client(server).execute(request).await;
+            let status = response.as_ref().ok().map(|response| response.status().as_u16());
+            if matches!(status, None | Some(500 | 502..=504)) {
+                this.failed.lock().insert(server, Instant::now());
+            }
+            let response = http::Response::<reqwest::Body>::from(response.map_err(not_sent)?);
             HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
                 .map_err(|error| ConnectorError::other(error.into(), None))
         })
@@ -109,8 +147,6 @@ fn check_roots(pem: &[u8]) -> Result<(), CaError> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::time::Instant;
-
     use http_body_util::BodyExt as _;
     use opendepot_testbed::authority::Authority;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -133,7 +169,9 @@ pub(super) mod tests {
         let authority = Authority::new("store").unwrap();
         let acceptor = TlsAcceptor::from(authority.tls(&["127.0.0.1"], &["h2", "http/1.1"]).unwrap());
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let url = format!("https://{}/modules/vpc/a%20b.zip?x-id=GetObject", listener.local_addr().unwrap());
+        // The SDK signs the host as it is spelled.
+        let host = format!("127.1:{}", listener.local_addr().unwrap().port());
+        let url = format!("https://{host}/modules/vpc/a%20b.zip?x-id=GetObject");
         let served = tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
             let mut stream = acceptor.accept(stream).await.unwrap();
@@ -156,6 +194,7 @@ pub(super) mod tests {
         assert!(unused > Duration::from_secs(2), "another request could use the connection: {unused:?}");
         assert_eq!(protocol.as_deref(), Some(&b"http/1.1"[..]));
         assert!(request.starts_with("get /modules/vpc/a%20b.zip?x-id=getobject http/1.1\r\n"), "{request}");
+        assert!(request.contains(&format!("\r\nhost: {host}\r\n")), "{request}");
         assert!(!request.contains("accept-encoding"), "the bytes are used as they are stored: {request}");
     }
 

@@ -58,9 +58,9 @@ impl HttpConnector for ProxyRouter {
         let limit = self.limit;
         HttpConnectorFuture::new(async move {
             let answer = match limit {
-                Some(limit) => tokio::time::timeout(limit, answer)
-                    .await
-                    .unwrap_or_else(|error| Err(ConnectorError::timeout(error.into()))),
+                Some(limit) => tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
+                    Err(ConnectorError::timeout(format!("no answer within {limit:?}").into()))
+                }),
                 None => answer.await,
             };
             answer.map(|answer| {
@@ -121,6 +121,7 @@ mod tests {
     use http_body_util::BodyExt as _;
 
     use super::*;
+    use crate::domain::text::causes;
 
     #[test]
     fn only_the_clock_of_the_store_counts() {
@@ -147,6 +148,24 @@ mod tests {
             let body = SdkBody::from(vec![0_u8; self.1]);
             HttpConnectorFuture::ready(Ok(HttpResponse::new(self.0.try_into().unwrap(), body)))
         }
+    }
+
+    /// A server that does not answer.
+    #[derive(Debug)]
+    struct Silent;
+
+    impl HttpConnector for Silent {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            HttpConnectorFuture::new(std::future::pending())
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_late_is_reported_with_its_limit() {
+        let (silent, limit) = (SharedHttpConnector::new(Silent), Some(Duration::from_millis(5)));
+        let router = ProxyRouter { proxied: silent.clone(), direct: silent, small_buffers: None, limit };
+        let error = router.call(HttpRequest::get("http://169.254.169.254/").unwrap()).await.unwrap_err();
+        assert!(error.is_timeout() && causes(&error).ends_with("no answer within 5ms"), "{error:?}");
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! Stores that answer differently: conditions that they reject, and bodies that are no S3 error documents.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::*;
@@ -273,6 +274,34 @@ async fn a_delay_that_the_store_requests_is_left_to_the_caller() {
         let sent = |method: &str| asked.iter().filter(|sent| *sent == method).count();
         assert_eq!((sent("head"), sent("delete")), (times, times), "{asked:?}");
     }
+}
+
+/// As if one of several servers behind an address were out of order.
+#[tokio::test]
+async fn a_request_that_fails_is_repeated_on_another_connection() {
+    const FOUND: &str = "HTTP/1.1 200 OK\r\netag: \"1\"\r\ncontent-length: 7\r\n\r\n";
+    const FAILED: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let location = location(format!("http://{}", listener.local_addr().expect("an address")));
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&accepted);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let answer = if counted.fetch_add(1, Ordering::SeqCst) == 0 { FAILED } else { FOUND };
+            tokio::spawn(async move {
+                let mut request = Vec::new();
+                while stream.read_buf(&mut request).await.is_ok_and(|length| length > 0) {
+                    if request.ends_with(b"\r\n\r\n") {
+                        request.clear();
+                        stream.write_all(answer.as_bytes()).await.expect("an answer");
+                    }
+                }
+            });
+        }
+    });
+    storage_with_keys().head(&location).await.expect("an answer").expect("an object");
+    assert_eq!(accepted.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]

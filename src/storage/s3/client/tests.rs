@@ -69,7 +69,7 @@ fn one_endpoint_has_one_client_however_it_is_spelled() {
     }
 }
 
-/// The SDK signs the host as it is spelled, and clients of HTTP send the canonical one.
+/// The SDK signs the host as it is spelled, and a proxy may send the canonical one.
 #[test]
 fn the_default_endpoint_is_signed_as_it_is_sent() {
     let mut clients = clients_with_keys();
