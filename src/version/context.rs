@@ -166,13 +166,14 @@ impl Context {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use bytes::Bytes;
     use futures::FutureExt as _;
-    use futures::future::BoxFuture;
+    use futures::future::{BoxFuture, join};
     use http::{Request, Response};
     use http_body_util::Full;
     use kube::client::Body;
-    use tokio::net::TcpListener;
     use tower::BoxError;
 
     use super::*;
@@ -212,6 +213,20 @@ mod tests {
         std::future::ready(true).boxed()
     }
 
+    /// A store that answers nothing, and an object in it. `accept` does not wait for a connection.
+    fn store() -> (TcpListener, ObjectLocation) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let location = ObjectLocation {
+            bucket: "modules".into(),
+            key: "network/first.zip".into(),
+            region: "us-west-2".into(),
+            endpoint: Some(format!("http://{}", listener.local_addr().unwrap())),
+            force_path_style: Some(true),
+        };
+        (listener, location)
+    }
+
     /// Another process may be the leader by now, and may need the object.
     #[tokio::test]
     async fn a_process_that_is_no_longer_the_leader_sends_neither_put_nor_delete() {
@@ -225,34 +240,29 @@ mod tests {
             create_only: true,
         };
         let over = Leadership::until(tokio::time::Instant::now());
-        for (leadership, patience, expected) in [
-            (Leadership::without_end(), Duration::from_secs(30), true),
-            (over, Duration::from_millis(100), false),
-        ] {
-            let ctx = context(leadership);
-            for is_put in [true, false] {
-                let store = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                let location = ObjectLocation {
-                    bucket: "modules".into(),
-                    key: "network/first.zip".into(),
-                    region: "us-west-2".into(),
-                    endpoint: Some(format!("http://{}", store.local_addr().unwrap())),
-                    force_path_style: Some(true),
-                };
-                let request = async {
-                    if is_put {
-                        ctx.put(&location, &upload, &wanted).await.is_ok()
-                    } else {
-                        ctx.delete(&location, &wanted).await.is_ok()
-                    }
-                };
-                let is_sent = tokio::select! {
-                    connection = store.accept() => connection.is_ok(),
-                    _ = request => false,
-                    () = tokio::time::sleep(patience) => false,
-                };
-                assert_eq!(is_sent, expected, "{}", if is_put { "PUT" } else { "DELETE" });
+        let [former, leader] = [over, Leadership::without_end()].map(context);
+        for is_put in [true, false] {
+            let [unused, used] = [(); 2].map(|()| store());
+            let send = async |ctx: &Context, location: &ObjectLocation| {
+                if is_put {
+                    ctx.put(location, &upload, &wanted).await.is_ok()
+                } else {
+                    ctx.delete(location, &wanted).await.is_ok()
+                }
+            };
+            // The former leader begins first, so it would connect first.
+            let requests = join(send(&former, &unused.1), send(&leader, &used.1));
+            let connected = async {
+                while used.0.accept().is_err() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            tokio::select! {
+                _ = requests => panic!("no store answers"),
+                () = connected => {}
+                () = tokio::time::sleep(Duration::from_secs(30)) => panic!("the leader sends nothing"),
             }
+            assert!(unused.0.accept().is_err(), "{}", if is_put { "PUT" } else { "DELETE" });
         }
     }
 }

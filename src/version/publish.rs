@@ -85,7 +85,7 @@ impl Publish<'_> {
         permit: FetchPermit,
     ) -> Result<PublishOutcome, AttemptError> {
         let Self { ctx, target, lost, .. } = *self;
-        let (made, _permit) = normalise(ctx, raw, target.format(), permit).await?;
+        let (made, permit) = normalise(ctx, raw, target.format(), permit).await?;
         let content = Content {
             checksum: STANDARD.encode(made.sha256),
             size: made.size,
@@ -96,6 +96,8 @@ impl Publish<'_> {
         let version = self.object.version();
         if let Err(refused) = compare(version, target, &content, bytes_changed, &self.existing, lost) {
             if let Some(file_name) = file_name_before(version, target) {
+                // Webhooks may be slow: others may fetch meanwhile.
+                drop((made, permit));
                 self.object.write_file_name(&file_name).await?;
             }
             return Err(refused.into());

@@ -4,7 +4,7 @@
 //! repository soon finds a free permit, while a single healthy repository can use all. If that one then hangs, its fetches end as
 //! soon as another repository waits, and it counts as failing. Of a long list of versions of one repository, only some wait for
 //! permits beside the others, so that a release of another repository is not behind all of them. Most of these, but not all, may
-//! be of one queue, such as the Versions of one Module: so a release of another Module of that repository is not behind them.
+//! be of one namespace or of one queue, such as the Versions of one Module: so a release of another one is not behind them.
 //! A store that fails counts as a failure of the repository for Versions in that store.
 //!
 //! A namespace or a store whose requests hang, such as a namespace with a slow webhook, has only a part of the permits to prepare
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use self::repository::{Repository, RepositoryHealth};
+use self::repository::{Admission, Repository, RepositoryHealth};
 use self::silent_hosts::{SilentHosts, Turn};
 use self::transfer::Transfer;
 pub(super) use self::transfer::{LEAST_BYTES, LOW_SPEED_TIME};
@@ -58,8 +58,8 @@ pub struct StagingPermit {
     scheduler: Arc<FetchScheduler>,
     repository: String,
     store: u64,
-    /// With the repository's `Bulkhead`, by which the repository is known to be in use.
-    _held: (Arc<Bulkhead>, BulkheadPermit, Option<OwnedSemaphorePermit>, Vec<BulkheadPermit>),
+    /// With the repository's `Admission`, by which the repository is known to be in use.
+    _held: (Arc<Admission>, Vec<BulkheadPermit>, Option<OwnedSemaphorePermit>, Vec<BulkheadPermit>),
 }
 
 /// The permit to download and store one archive.
@@ -79,9 +79,9 @@ impl FetchScheduler {
         Arc::new(Self {
             fetches: Arc::new(Semaphore::new(max)),
             // Twice the number of transfers for a namespace in one store: while some Versions transfer, as many others read their
-            // object and write their status. If the requests of one namespace or of one store hang, as many permits as there are
-            // transfers remain for the others.
-            staging: [2, 3, 3, 4].map(|times| Bulkhead::new(Semaphore::MAX_PERMITS, max * times)),
+            // object and write their status. If the requests of one namespace, store or repository hang, at least as many permits
+            // as there are transfers remain for the others.
+            staging: [2, 3, 3, 5].map(|times| Bulkhead::new(Semaphore::MAX_PERMITS, max * times)),
             failing: Arc::new(Semaphore::new(max.div_ceil(2))),
             failing_fetches: Arc::new(Semaphore::new(max.div_ceil(2))),
             repositories: Mutex::default(),
@@ -102,7 +102,7 @@ impl FetchScheduler {
     ) -> StagingPermit {
         let tenants = &[hash_of((namespace, store)), namespace, store, 0];
         let admission = self.repository(repository, |found| Arc::clone(&found.admission));
-        let admitted = admission.acquire(queue).await;
+        let admitted = admission.acquire(queue, namespace).await;
         loop {
             let (limit, is_failing) = match self.health((repository, store)) {
                 RepositoryHealth::New(own) => {

@@ -110,7 +110,7 @@ impl Store<'_> {
         ))
     }
 
-    /// Sets a fresh `fileName`, and records the location.
+    /// Sets a fresh `fileName`, and records the location. The fetch permit is kept: the disk has room for one archive per permit.
     async fn fresh_location(&mut self) -> Result<ObjectLocation, AttemptError> {
         let file_name = fresh_file_name(self.target.format());
         let location = self.target.location_named(&file_name).map_err(Failure::from)?;

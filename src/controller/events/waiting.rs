@@ -1,6 +1,6 @@
 //! The Events that wait to be written. Pure.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -27,6 +27,9 @@ pub(super) struct Waiting {
     queues: [VecDeque<Queued>; 3],
     /// The namespaces of which an Event is being written.
     busy: HashSet<Option<String>>,
+    /// The number of Events that had been taken when the last one of a namespace was.
+    turns: HashMap<Option<String>, u64>,
+    taken: u64,
 }
 
 impl Waiting {
@@ -47,16 +50,24 @@ impl Waiting {
         has_room
     }
 
-    /// Removes the next Event that may be written: of one namespace, one at a time.
+    /// Removes the next Event that may be written: of one namespace, one at a time. Namespaces take turns, so that a long list of
+    /// one delays no other.
     pub(super) fn take(&mut self) -> Option<Queued> {
-        let Self { queues, busy } = self;
+        let Self { queues, busy, turns, taken } = self;
         if busy.len() >= AT_ONCE {
             return None;
         }
         let next = queues.iter_mut().find_map(|queue| {
-            let at = queue.iter().position(|queued| !busy.contains(&queued.object.namespace))?;
+            let namespaces = queue.iter().map(|queued| &queued.object.namespace).enumerate();
+            let free = namespaces.filter(|(_, namespace)| !busy.contains(*namespace));
+            let (at, _) = free.min_by_key(|(_, namespace)| turns.get(*namespace))?;
             queue.remove(at)
         })?;
+        if turns.len() >= QUEUE {
+            turns.clear();
+        }
+        *taken += 1;
+        turns.insert(next.object.namespace.clone(), *taken);
         busy.insert(next.object.namespace.clone());
         Some(next)
     }
@@ -115,6 +126,27 @@ mod tests {
         for next in ["Warning/Version/a/2", "Warning/Version/a/4", "Normal/Version/a/1"] {
             waiting.written(&event("Normal/Version/a/1"));
             assert_eq!(waiting.take().unwrap().event.reason, next);
+        }
+    }
+
+    #[test]
+    fn namespaces_take_turns_in_a_queue() {
+        let mut waiting = Waiting::default();
+        for text in [
+            "Warning/Version/a/1",
+            "Warning/Version/a/2",
+            "Normal/Version/a/6",
+            "Warning/Version/a/5",
+            "Warning/Version/b/2",
+            "Warning/Version/b/4",
+            "Warning/Version/c/3",
+        ] {
+            waiting.push(event(text));
+        }
+        for next in ["a/1", "b/2", "c/3", "a/2", "b/4", "a/5", "a/6"] {
+            let queued = waiting.take().unwrap();
+            assert!(queued.event.reason.ends_with(next), "{next}: {}", queued.event.reason);
+            waiting.written(&queued);
         }
     }
 

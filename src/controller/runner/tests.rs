@@ -62,6 +62,13 @@ async fn soon(what: impl Fn() -> bool) {
     tokio::time::timeout(Duration::from_secs(10), wait).await.expect("it never became so");
 }
 
+/// Lets all tasks run until each of them waits for an event of the test.
+async fn settled() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn a_panic_is_caught_and_the_object_requeued() {
     let reconcile = |module: Arc<ModuleState>| async move {
@@ -87,7 +94,7 @@ async fn nothing_is_reconciled_before_all_objects_are_listed() {
     }
     bed.request("a");
     for listed in &bed.listed {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        settled().await;
         assert_eq!(started.load(Ordering::Relaxed), 0);
         listed.send_replace(true);
     }
@@ -143,14 +150,15 @@ async fn a_deleted_object_is_announced_to_its_reconcile() {
 #[tokio::test]
 async fn reconciles_that_wait_are_not_polled_while_others_work() {
     const WAITING: usize = 1000;
-    let polls = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&polls);
+    let (polls, rounds) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, worked) = (Arc::clone(&polls), Arc::clone(&rounds));
     let names: Vec<String> = (0..WAITING).map(|n| format!("waits-{n}")).chain(["busy".to_owned()]).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let (bed, _running) = Bed::start(&names, move |module, _| {
-        let counted = Arc::clone(&counted);
+        let (counted, worked) = (Arc::clone(&counted), Arc::clone(&worked));
         async move {
             if module.name_any() == "busy" {
+                worked.fetch_add(1, Ordering::Relaxed);
                 return Action::requeue(Duration::from_millis(1));
             }
             std::future::poll_fn(|_| {
@@ -164,7 +172,8 @@ async fn reconciles_that_wait_are_not_polled_while_others_work() {
         bed.request(name);
     }
     soon(|| polls.load(Ordering::Relaxed) >= WAITING).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let before = rounds.load(Ordering::Relaxed);
+    soon(|| rounds.load(Ordering::Relaxed) > before + 20).await;
     assert_eq!(polls.load(Ordering::Relaxed), WAITING, "each is polled once");
 }
 
@@ -186,7 +195,7 @@ async fn a_stop_ends_the_loop_when_the_work_in_flight_is_done() {
     soon(|| started.load(Ordering::Relaxed) == 1).await;
     bed.request("a");
     bed.stop.send_replace(true);
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    settled().await;
     assert!(!running.is_finished(), "work is in flight");
     go.send_replace(true);
     let ended = tokio::time::timeout(Duration::from_secs(10), running).await;

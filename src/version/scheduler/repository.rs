@@ -6,16 +6,30 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::controller::bulkhead::Bulkhead;
+use crate::controller::bulkhead::{Bulkhead, BulkheadPermit};
 
 pub(super) struct Repository {
     health: RepositoryHealth,
     /// The stores of its Versions that failed since it last answered.
     failing_stores: HashSet<u64>,
-    /// The permits of its Versions to have a staging permit, or to wait for one beside other repositories. Limited for each queue.
-    pub(super) admission: Arc<Bulkhead>,
+    pub(super) admission: Arc<Admission>,
     /// Each of its Versions that waits for a permit while it is not failing holds a copy.
     pub(super) waiting: Arc<()>,
+}
+
+/// The permits of a repository's Versions to have a staging permit, or to wait for one beside other repositories. From the
+/// narrowest limit to the widest: for a queue, a namespace, and all.
+pub(super) struct Admission([Bulkhead; 3]);
+
+impl Admission {
+    /// Waits for a permit of each limit. The narrow ones come first: a wait for one delays no other queue or namespace.
+    pub(super) async fn acquire(&self, queue: u64, namespace: u64) -> Vec<BulkheadPermit> {
+        let mut held = Vec::new();
+        for (permits, tenant) in self.0.iter().zip([queue, namespace, 0]) {
+            held.push(permits.acquire(tenant).await);
+        }
+        held
+    }
 }
 
 #[derive(Clone)]
@@ -31,7 +45,8 @@ impl Repository {
     pub(super) fn new(max: usize) -> Self {
         let health = RepositoryHealth::New(Arc::new(Semaphore::new(1)));
         // As for staging permits: one queue has no use for more than a namespace may have in one store.
-        let admission = Arc::new(Bulkhead::new(max * 3, max * 2));
+        let limits = [2, 3, 4].map(|times| Bulkhead::new(Semaphore::MAX_PERMITS, max * times));
+        let admission = Arc::new(Admission(limits));
         Self { health, failing_stores: HashSet::new(), admission, waiting: Arc::default() }
     }
 

@@ -88,6 +88,23 @@ async fn a_namespace_or_a_store_whose_requests_hang_leaves_permits_to_the_others
 }
 
 #[tokio::test]
+async fn a_namespace_whose_requests_hang_leaves_permits_for_its_repositories_to_the_others() {
+    let scheduler = FetchScheduler::new(2);
+    scheduler.repository_answered("shared");
+    let stage = |namespace: u64, queue: u64, store: u64| {
+        let scheduler = Arc::clone(&scheduler);
+        tokio::spawn(async move { scheduler.acquire(namespace, queue, "shared", store).await })
+    };
+    let mut hung: Vec<_> = (0..12).map(|_| stage(1, 1, 1)).collect();
+    assert_eq!(finished(&hung).await, 4);
+    hung.extend([stage(1, 2, 2), stage(1, 2, 2)]);
+    assert_eq!(finished(&hung).await, 6, "another queue, in another store");
+    let others = [2, 3].map(|namespace| stage(namespace, namespace + 1, 2));
+    assert_eq!(finished(&others).await, 2, "other namespaces");
+    hung.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
 async fn those_that_wait_for_an_unknown_repository_and_a_store_that_failed_leave_its_slot_to_others() {
     let scheduler = FetchScheduler::new(4);
     let first = scheduler.acquire(0, 0, "new", 0).await;
