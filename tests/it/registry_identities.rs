@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -157,13 +157,16 @@ async fn rights_are_those_of_rbac_and_public_means_everybody() {
     let download = format!("/v1/modules/{}/vpc/aws/1.0.0/download", world.name);
     assert_eq!(registry.get(&download, Some(&one_token)).await.status(), 204);
     world.kubectl(&["delete", "rolebinding", "one"]);
+    let removed = Instant::now();
 
     let statics = Statics { folder: tokens, ci, twice, hidden, next };
     bad_tokens_are_never_anonymous(&world, &registry, &statics).await;
     tokens_of_the_past(&world, &registry, &statics).await;
     for path in [&download, &versions(&world, "vpc")] {
         soon(|| async {
+            let after = removed.elapsed();
             let status = registry.get(path, Some(&one_token)).await.status();
+            assert!(status == 403 || after < Duration::from_secs(61), "{path} after {after:?}: {status}");
             ensure!(status == 403, "{path} without the right: {status}");
             Ok(())
         })

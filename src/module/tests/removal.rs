@@ -252,9 +252,15 @@ fn the_message_has_the_command_and_the_versions_whatever_their_length() {
     let (_, message) = ready(&decided);
     assert!(message.len() <= condition::MAX_MESSAGE && message.ends_with("confirm-removal=3"), "{message}");
     let removal = &decided.plan.removal;
-    assert!(removal.request(&module.view()).contains("put the entries back: 1.10.0-r"));
+    let begin =
+        "89 stored versions are no longer in spec.versions. To keep them, put the entries back: 1.10.0-r";
+    let request = removal.request(&module.view());
+    assert!(request.starts_with(begin), "{request}");
     let note = removal.announcement(&module.clone().confirmed("3").view());
     assert_eq!(note, None, "it waits");
+    let short = lists(&[]).confirm();
+    let request = decide(&short, &children).plan.removal.request(&short.view());
+    assert!(request.contains("r and 88 more. Nothing is deleted until you confirm"), "{request}");
     let early = module.with(with_key(CONFIRM_REMOVAL, "3"));
     let decided = decide(&early, &children);
     let (_, message) = ready(&decided);

@@ -85,7 +85,7 @@ impl Tls {
     }
 
     /// Serves the pair in the files, unless it is served already.
-    fn replace(&self) -> Result<(), TlsError> {
+    pub(super) fn replace(&self) -> Result<(), TlsError> {
         let found = read(&self.certificate, &self.key)?;
         let mut content = self.content.lock();
         if *content != found {

@@ -1,10 +1,14 @@
 //! A throw-away certificate authority: for the API server's connections, and for the GitHub that is played here.
 
-use anyhow::{Context, Result};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// An authority that signs certificates for as long as it lives.
 pub struct Authority {
@@ -43,6 +47,19 @@ impl Authority {
     pub fn server(&self, names: &[&str]) -> Result<Identity> {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         self.sign(CertificateParams::new(names)?, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// The TLS of a server that is reached by these names or addresses, and offers these protocols.
+    pub fn tls(&self, names: &[&str], protocols: &[&str]) -> Result<Arc<ServerConfig>> {
+        let identity = self.server(names)?;
+        let key = PrivateKeyDer::try_from(identity.key_der).map_err(|error| anyhow!(error))?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![CertificateDer::from(identity.certificate_der)], key)?;
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Ok(Arc::new(config))
     }
 
     /// A certificate for the Kubernetes user `name` of `group`.

@@ -12,8 +12,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rustls::ServerConfig;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -71,14 +69,7 @@ impl Https {
         authority: &Authority,
         answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
     ) -> Result<Self> {
-        let identity = authority.server(&["127.0.0.1"])?;
-        let key = PrivateKeyDer::try_from(identity.key_der).map_err(|error| anyhow::anyhow!(error))?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(vec![CertificateDer::from(identity.certificate_der)], key)?;
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = TlsAcceptor::from(authority.tls(&["127.0.0.1"], &[])?);
         // The listener belongs to the runtime that accepts on it.
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("cannot listen on 127.0.0.1")?;
         listener.set_nonblocking(true)?;

@@ -136,6 +136,10 @@ async fn a_module_whose_versions_are_all_withdrawn_says_so() {
     assert!(futures::poll!(&mut waiting).is_pending());
     registry.serve(module("eks", "eks", &both));
     assert_eq!(waiting.await.status, StatusCode::OK);
+    // Without it, the module is not found, rather than withdrawn.
+    let (object, stored) = module("eks", "eks", &both);
+    registry.serve((object, stored.into_iter().take(1).collect()));
+    assert_eq!(registry.get(&versions, &[ANN]).await.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
@@ -12,10 +12,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use k8s_openapi::jiff::{SignedDuration, Timestamp, fmt::rfc2822::DateTimePrinter};
 use rustls::ServerConfig;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -45,6 +44,8 @@ const SINGLETONS: [&str; 12] = [
 ];
 /// What one connection carries at once over HTTP/2, as github.com has it.
 const STREAMS: u32 = 100;
+/// A connection without a request for so long is closed, as github.com does it.
+const IDLE: Duration = Duration::from_mins(1);
 
 /// What all connections share.
 struct Front {
@@ -103,7 +104,9 @@ fn connect(request: Request<Incoming>, front: &Arc<Front>) -> Result<Response<Fu
             let mut builder = http2::Builder::new(TokioExecutor::new());
             let _ = builder.max_concurrent_streams(STREAMS).serve_connection(tls, service).await;
         } else {
-            let _ = http1::Builder::new().serve_connection(tls, service).await;
+            let mut builder = http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(IDLE);
+            let _ = builder.serve_connection(tls, service).await;
         }
     });
     Ok(Response::new(Full::default()))
@@ -115,15 +118,7 @@ impl Front {
         if let Some(config) = configs.get(host) {
             return Ok(config.clone());
         }
-        let identity = self.authority.server(&[host])?;
-        let key = PrivateKeyDer::try_from(identity.key_der).map_err(|error| anyhow::anyhow!("{error}"))?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(vec![CertificateDer::from(identity.certificate_der)], key)?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let config = Arc::new(config);
+        let config = self.authority.tls(&[host], &["h2", "http/1.1"])?;
         configs.insert(host.to_owned(), config.clone());
         Ok(config)
     }

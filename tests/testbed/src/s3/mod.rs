@@ -3,11 +3,12 @@
 //! Objects are plain files under [`S3::data_dir`], so a test can lose or damage one with the file system.
 
 mod faults;
+mod front;
 mod proxy;
 mod stores;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -22,6 +23,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::Method;
 
 pub use self::faults::{S3Failure, S3Fault};
+pub use self::front::S3Tls;
 use self::proxy::Shared;
 pub use self::stores::Store;
 use crate::background::{Task, eventually, lock};
@@ -126,13 +128,12 @@ impl S3 {
     /// Ends an outage: the same data on the same port.
     pub async fn resume(&self) -> Result<()> {
         let gateway = Process::spawn(&self.spec()?)?;
-        let back = self.back;
         eventually(Duration::from_mins(1), || async {
             gateway.check_alive()?;
-            tokio::net::TcpStream::connect(back).await.context("versitygw does not listen yet").map(drop)
+            tokio::net::TcpStream::connect(self.back).await.context("versitygw does not listen yet").map(drop)
         })
         .await?;
-        let proxy = proxy::start(&self.front, back, self.shared.clone())?;
+        let proxy = front::start(&self.front, None, self.back, self.shared.clone())?;
         *lock(&self.running) = Some((gateway, proxy));
         Ok(())
     }
@@ -294,7 +295,6 @@ impl S3 {
 
     /// What the gateway has printed.
     pub fn log(&self) -> String {
-        let path: &Path = self.folder.path();
-        std::fs::read_to_string(path.join("versitygw.log")).unwrap_or_default()
+        std::fs::read_to_string(self.folder.path().join("versitygw.log")).unwrap_or_default()
     }
 }

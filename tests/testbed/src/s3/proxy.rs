@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::Mutex as SyncMutex;
 use std::time::{Duration, SystemTime};
 
@@ -16,18 +15,15 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1::SendRequest;
-use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
-use tokio::task::JoinSet;
 
 use super::S3Request;
 use super::faults::{Faults, S3Failure, error_document};
 use super::stores::{Refusal, Store};
-use crate::background::{Task, lock, runtime};
+use crate::background::lock;
 use crate::log::RequestLog;
-use crate::port::Port;
 
 type Body = BoxBody<Bytes, anyhow::Error>;
 
@@ -43,45 +39,17 @@ pub(super) struct Shared {
     pub(super) stores: SyncMutex<HashMap<String, Store>>,
 }
 
-/// Listens on `front` and forwards to `back`, until the task is dropped; then all connections break.
-pub(super) fn start(front: &Port, back: SocketAddr, shared: Arc<Shared>) -> Result<Task> {
-    let listener = {
-        let _entered = runtime()?.enter();
-        front.listen()?
-    };
-    Task::spawn(async move {
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                Ok((stream, _)) = listener.accept() => {
-                    let _ = stream.set_nodelay(true);
-                    connections.spawn(serve(stream, back, shared.clone()));
-                }
-                Some(_) = connections.join_next() => {}
-                // The port refuses connections: the task is about to be dropped.
-                else => tokio::task::yield_now().await,
-            }
-        }
-    })
-}
-
-async fn serve(stream: TcpStream, back: SocketAddr, shared: Arc<Shared>) {
-    let upstream = Arc::new(Upstream { address: back, sender: Mutex::new(None) });
-    let service = service_fn(move |request| {
-        let (upstream, shared) = (upstream.clone(), shared.clone());
-        // An error here breaks the client's connection, which is what it stands for.
-        async move { answer(request, &upstream, &shared).await }
-    });
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-}
-
 /// One connection to the gateway for each of a client's, as if there were no proxy.
-struct Upstream {
+pub(super) struct Upstream {
     address: SocketAddr,
     sender: Mutex<Option<SendRequest<Incoming>>>,
 }
 
 impl Upstream {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        Self { address, sender: Mutex::new(None) }
+    }
+
     async fn send(&self, request: Request<Incoming>) -> Result<Response<Incoming>> {
         let mut sender = self.sender.lock().await;
         let usable = match sender.as_mut() {
@@ -100,7 +68,11 @@ impl Upstream {
     }
 }
 
-async fn answer(request: Request<Incoming>, upstream: &Upstream, shared: &Shared) -> Result<Response<Body>> {
+pub(super) async fn answer(
+    request: Request<Incoming>,
+    upstream: &Upstream,
+    shared: &Shared,
+) -> Result<Response<Body>> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let (bucket, key) = split(&path);
     let fate = shared.faults.draw(&method, &bucket, &key);
