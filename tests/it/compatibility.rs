@@ -352,6 +352,7 @@ async fn installed_over_the_original_nothing_of_its_own_is_changed_until_a_user_
     };
     assert_eq!(rest.versions.len(), 3);
     rest.is_untouched(&world).await;
+    bed.kubernetes.end().await.unwrap();
 }
 
 #[tokio::test]
@@ -432,4 +433,5 @@ async fn crds_that_drop_fields_of_the_status_are_reported_and_nothing_is_fetched
     assert!(world.versions().await.unwrap().iter().all(|version| version["metadata"]["name"] == "one-off"));
     let counts = ["mod", "one-off"].map(|repository| world.counts(repository));
     assert!(counts.iter().all(|counts| counts.github == 0 && counts.puts == 0), "{counts:?}");
+    bed.kubernetes.end().await.unwrap();
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use opendepot_testbed::control_plane::SHORT_RUN;
 use opendepot_testbed::github::File;
 use opendepot_testbed::markdown::{Block, anchors, blocks, links, pages};
 use opendepot_testbed::programs::program;
@@ -121,6 +122,7 @@ pub(crate) async fn run(page: &str) -> (World, opendepot_testbed::operator::Oper
                 .env("PATH", &path)
                 .env("HOME", folder.path())
                 .env("KUBECONFIG", world.bed.kubernetes.admin_kubeconfig())
+                .envs(SHORT_RUN)
                 .output()
                 .unwrap();
             let said = String::from_utf8_lossy(&output.stderr);

@@ -206,17 +206,19 @@ async fn versions_as_large_as_the_api_server_stores_them_fit_too() {
     // As a tree, each of these maps of six bytes would take 640.
     let maps = |count| json!({"a": vec![json!({"": 0}); count]});
     versions[1]["spec"] = json!({"type": "Provider", "version": "1.0.0", "providerConfigRef": maps(185_000)});
-    create(&world, versions).await;
+    let mut versions = create(&world, versions).await;
     let operator = world.operator_with(&["--verify-interval", "0"]).await;
     // One that is also read and written. With more, the API server itself takes seconds for each write.
     world.released("mod");
     let mut ours = world.inline("mod");
     ours["spec"]["agentSourceRef"] = maps(60_000);
-    let ours = serde_json::from_value(ours).unwrap();
-    world.api::<Version>().create(&PostParams::default(), &ours).await.unwrap();
+    let created = serde_json::from_value(ours.clone()).unwrap();
+    world.api::<Version>().create(&PostParams::default(), &created).await.unwrap();
     world.version_ready("mod").await;
     let memory = operator.memory().unwrap();
     println!("60 large Versions: {memory:?}");
     assert!(memory.peak_of_release() <= MOST, "{memory:?}");
-    world.kubectl(&["delete", "versions.opendepot.defdev.io", "--all"]);
+    // The API server would need half a minute to delete them.
+    versions.push(ours);
+    world.bed.kubernetes.remove("versions", &versions).await.unwrap();
 }

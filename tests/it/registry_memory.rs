@@ -32,7 +32,7 @@ const COMPARED: usize = 120;
 /// Comparisons whose clients leave without waiting for the answer.
 const ABANDONED: usize = 500;
 /// Rounds in which the lists of all modules are requested.
-const ROUNDS: usize = 20;
+const ROUNDS: usize = 5;
 
 /// A module of the size of the largest real ones: 200 inputs, a README that lists them, and submodules.
 fn documented(module: &str) -> Vec<u8> {

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 use http::Method;
-use opendepot_testbed::control_plane::ControlPlane;
+use opendepot_testbed::control_plane::{ControlPlane, SHORT_RUN};
 use opendepot_testbed::github::File;
 use opendepot_testbed::markdown::Runbook;
 use opendepot_testbed::operator::Operator;
@@ -64,6 +64,7 @@ impl Cluster<'_> {
             .env("PATH", std::env::join_paths(path).unwrap())
             .env("HOME", self.folder)
             .env("KUBECONFIG", self.plane.admin_kubeconfig())
+            .envs(SHORT_RUN)
             .output()
             .unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);

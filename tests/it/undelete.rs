@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use http::Method;
 use opendepot_testbed::aws::Aws;
+use opendepot_testbed::control_plane::SHORT_RUN;
 use opendepot_testbed::markdown::blocks;
 use serde_json::{Value, json};
 
@@ -116,6 +117,7 @@ async fn removed_versions_come_back_with_their_objects() {
             .current_dir(root())
             .env("PATH", path)
             .env("KUBECONFIG", world.bed.kubernetes.admin_kubeconfig())
+            .envs(SHORT_RUN)
             .env("AWS_ENDPOINT_URL_S3", store.endpoint())
             .env("AWS_ACCESS_KEY_ID", &store.root().access_key)
             .env("AWS_SECRET_ACCESS_KEY", &store.root().secret_key);

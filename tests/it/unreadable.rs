@@ -44,6 +44,7 @@ async fn a_spec_that_cannot_be_read_blocks_no_deletion_and_loses_no_policy() {
     world.versions_are(&[]).await;
     let keys = world.objects_are(2).await;
     assert!(keys.iter().all(|key| key.starts_with("keep/")), "{keys:?}");
+    world.bed.kubernetes.end().await.unwrap();
 }
 
 #[tokio::test]

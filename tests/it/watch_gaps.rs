@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use opendepot_testbed::control_plane::{AuditEntry, AuditMark};
+use opendepot_testbed::operator::Operator;
 use serde_json::{Value, json};
 
 use crate::support::watch_proxy::{Watch, WatchProxy};
@@ -22,19 +23,33 @@ fn uid(version: Option<&Value>) -> String {
     version.map(|v| v["metadata"]["uid"].as_str().unwrap_or_default().to_owned()).unwrap_or_default()
 }
 
-#[tokio::test]
-async fn late_events_cost_few_requests_and_missed_ones_are_made_up_for() {
-    let world = World::new("watch-gaps").await;
-    let versions = ["v1.0.0", "v1.1.0", "v1.2.0", "v1.3.0"];
-    world.tagged("mod", &versions);
+const VERSIONS: [&str; 4] = ["v1.0.0", "v1.1.0", "v1.2.0", "v1.3.0"];
+
+/// An operator whose watch of Versions passes a proxy, and a repository with all versions.
+async fn started(name: &str) -> (World, WatchProxy, Operator) {
+    let world = World::new(name).await;
+    world.tagged("mod", &VERSIONS);
     let proxy = WatchProxy::of(&world).await;
     let operator = world.builder().env("KUBECONFIG", &proxy.kubeconfig).start_ready().await.unwrap();
+    (world, proxy, operator)
+}
 
+/// The same with a Module whose versions are published.
+async fn published(name: &str) -> (World, WatchProxy, Operator) {
+    let started = started(name).await;
+    started.0.apply(&started.0.module("mod").versions(&VERSIONS));
+    started.0.module_ready("mod").await;
+    started
+}
+
+#[tokio::test]
+async fn late_events_cost_few_requests() {
+    let (world, proxy, _operator) = started("watch-late").await;
     // The cache lacks what was just created.
     proxy.set(Watch::IsHeld);
     let mark = world.bed.kubernetes.audit().position().unwrap();
     let begun = Instant::now();
-    world.apply(&world.module("mod").versions(&versions));
+    world.apply(&world.module("mod").versions(&VERSIONS));
     soon(|| async {
         let (made, refused) = creates(&world, mark);
         anyhow::ensure!(refused > 0, "{made} were created, and none was tried again");
@@ -49,13 +64,18 @@ async fn late_events_cost_few_requests_and_missed_ones_are_made_up_for() {
     let (made, refused) = creates(&world, mark);
     // What it tries rarely adds up on a machine where all of this takes long.
     let rounds = 2 + usize::try_from(begun.elapsed().as_secs() / 10).unwrap();
-    let few = refused <= rounds * versions.len();
+    let few = refused <= rounds * VERSIONS.len();
     assert!(made == 4 && few, "{refused} refused creates for {made} Versions, in {:?}", begun.elapsed());
     proxy.set(Watch::Passes);
     world.module_ready("mod").await;
     assert_eq!(world.objects_are(4).await.len(), 4);
     assert_eq!(world.served("mod"), 4, "nothing is fetched twice");
+}
 
+#[tokio::test]
+async fn missed_events_are_made_up_for() {
+    let (world, proxy, _operator) = published("watch-missed").await;
+    world.objects_are(4).await;
     // Events that no watch ever delivers: a Version that was deleted, one that is being deleted, and one that was changed.
     proxy.set(Watch::IsCut);
     let before =
@@ -78,8 +98,12 @@ async fn late_events_cost_few_requests_and_missed_ones_are_made_up_for() {
     world.request("version/mod-1.2.0", "missed-too");
     proxy.set(Watch::IsGone);
     is_handled(&world, "missed-too").await;
+}
 
-    // A long outage. If etcd was restored meanwhile, a watch that continues from its resourceVersion shows nothing.
+/// If etcd was restored meanwhile, a watch that continues from its resourceVersion shows nothing.
+#[tokio::test]
+async fn events_of_a_long_outage_are_made_up_for() {
+    let (world, proxy, _operator) = published("watch-outage").await;
     cut(&proxy).await;
     world.request("version/mod-1.2.0", "missed-meanwhile");
     proxy.set(Watch::IsUnavailable);
@@ -87,8 +111,11 @@ async fn late_events_cost_few_requests_and_missed_ones_are_made_up_for() {
     // A change that the new watch shows ends the long pauses.
     world.request("version/mod-1.3.0", "shown");
     world.version_when("mod-1.3.0", |v| v["status"]["lastHandledRequest"] == "shown").await;
+}
 
-    // Watches that end at once.
+#[tokio::test]
+async fn watches_that_end_at_once_are_repeated_rarely() {
+    let (world, proxy, operator) = published("watch-ends").await;
     cut(&proxy).await;
     let before = proxy.answered();
     proxy.set(Watch::EndsAtOnce);
@@ -103,10 +130,7 @@ async fn late_events_cost_few_requests_and_missed_ones_are_made_up_for() {
 
 #[tokio::test]
 async fn a_module_is_not_ready_while_a_version_that_it_wants_again_is_being_deleted() {
-    let world = World::new("watch-delete").await;
-    world.tagged("mod", &["v1.0.0", "v1.1.0"]);
-    let proxy = WatchProxy::of(&world).await;
-    let _operator = world.builder().env("KUBECONFIG", &proxy.kubeconfig).start_ready().await.unwrap();
+    let (world, proxy, _operator) = started("watch-delete").await;
     let both = world.module("mod").versions(&["v1.0.0", "v1.1.0"]);
     world.apply(&both);
     world.module_ready("mod").await;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::World;
+use super::{ROOTS, World};
 
 /// What a command printed.
 #[derive(Debug)]
@@ -75,6 +75,7 @@ impl World {
             .env("AWS_ENDPOINT_URL_S3", s3.endpoint())
             .env("AWS_REGION", "us-west-2")
             .env("OPENDEPOT_CA_FILE", github.ca_file())
+            .env(ROOTS.0, ROOTS.1)
     }
 }
 

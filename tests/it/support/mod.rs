@@ -24,8 +24,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use kube::Client;
-use kube::api::{Api, DynamicObject, ListParams};
-use opendepot_testbed::control_plane::AuditEntry;
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use opendepot::api::{Module, Version};
+use opendepot::controller::client::objects;
+use opendepot_testbed::control_plane::{AuditEntry, SHORT_RUN};
 use opendepot_testbed::github::real_repositories;
 use opendepot_testbed::operator::{Operator, OperatorBuilder};
 use opendepot_testbed::programs::program;
@@ -64,7 +66,7 @@ pub(crate) async fn testbed() -> &'static Testbed {
     Testbed::shared(|| options(root().join("crds"))).await.expect("the testbed starts")
 }
 
-/// Servers that one test has for itself, with the CRDs of that folder. They end with the process.
+/// Servers that one test has for itself, with the CRDs of that folder. They end with the process, unless the test ends them.
 pub(crate) async fn own_testbed(crds: PathBuf) -> &'static Testbed {
     Box::leak(Box::new(Testbed::start(options(crds)).await.expect("the testbed starts")))
 }
@@ -105,6 +107,11 @@ fn options(crds: PathBuf) -> Options {
         )),
     }
 }
+
+/// The system's certificates for processes that trust no public authority: one, which signed nothing. To parse those of a machine
+/// takes longer than the rest of a start.
+pub(crate) const ROOTS: (&str, &str) =
+    ("SSL_CERT_FILE", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/root.pem"));
 
 /// One test's part of the testbed: a namespace, a bucket, and an owner on GitHub, all with one name.
 pub(crate) struct World {
@@ -150,7 +157,7 @@ impl World {
     /// An operator that is yet to be started. All share one control plane, so none waits for another's Lease.
     pub(crate) fn builder(&self) -> OperatorBuilder {
         let args = ["--namespace", &self.name, "--log-level", "debug"];
-        self.bed.operator().args(args).env("OPENDEPOT_LEADER_ELECT", "false")
+        self.bed.operator().args(args).env("OPENDEPOT_LEADER_ELECT", "false").env(ROOTS.0, ROOTS.1)
     }
 
     /// The name of a repository of this test: `OWNER/name`.
@@ -199,6 +206,7 @@ impl World {
             .env("PATH", format!("{}/bin:{}:{system}", folder.display(), tools.display()))
             .env("HOME", kubeconfig.parent().unwrap())
             .env("KUBECONFIG", &kubeconfig)
+            .envs(SHORT_RUN)
             .output()
             .unwrap();
         assert!(output.status.success(), "{line}\n{}", String::from_utf8_lossy(&output.stderr));
@@ -214,33 +222,43 @@ impl World {
         output.stdout
     }
 
-    /// A merge patch with kubectl.
+    /// A merge patch of `module/NAME` or `version/NAME`, as kubectl sends it.
     pub(crate) fn patch(&self, object: &str, patch: &Value) {
-        self.kubectl(&["patch", object, "--type=merge", "-p", &patch.to_string()]);
+        self.merge(object, "kubectl-patch", patch);
+    }
+
+    fn merge(&self, object: &str, manager: &str, patch: &Value) {
+        let (kind, name) = object.split_once('/').unwrap();
+        let (params, patch) = (PatchParams::apply(manager), Patch::Merge(patch));
+        let patched = self.bed.kubernetes.as_admin(async |client: Client| {
+            let api = match kind.split('.').next() {
+                Some("module" | "modules") => objects::<Module>(&client, &self.name),
+                Some("version" | "versions") => objects::<Version>(&client, &self.name),
+                _ => anyhow::bail!("{kind} is neither a Module nor a Version"),
+            };
+            Ok(api.patch(name, &params, &patch).await?)
+        });
+        patched.unwrap();
     }
 
     /// The objects of a kind, untyped.
     pub(crate) fn api<K: kube::Resource<DynamicType = ()>>(&self) -> Api<DynamicObject> {
-        opendepot::controller::client::objects::<K>(&self.client, &self.name)
+        objects::<K>(&self.client, &self.name)
     }
 
     /// A Module as it is now.
     pub(crate) async fn get_module(&self, name: &str) -> Result<Value> {
-        Ok(serde_json::to_value(self.api::<opendepot::api::Module>().get(name).await?)?)
+        Ok(serde_json::to_value(self.api::<Module>().get(name).await?)?)
     }
 
     /// A Version as it is now, if it is there.
     pub(crate) async fn get_version(&self, name: &str) -> Result<Option<Value>> {
-        Ok(self
-            .api::<opendepot::api::Version>()
-            .get_opt(name)
-            .await?
-            .map(|v| serde_json::to_value(v).unwrap()))
+        Ok(self.api::<Version>().get_opt(name).await?.map(|v| serde_json::to_value(v).unwrap()))
     }
 
     /// All Versions, by name.
     pub(crate) async fn versions(&self) -> Result<Vec<Value>> {
-        let list = self.api::<opendepot::api::Version>().list(&ListParams::default()).await?;
+        let list = self.api::<Version>().list(&ListParams::default()).await?;
         let mut all: Vec<Value> = list.items.iter().map(|v| serde_json::to_value(v).unwrap()).collect();
         all.sort_by_key(|v| v["metadata"]["name"].as_str().unwrap().to_owned());
         Ok(all)
@@ -335,7 +353,7 @@ impl World {
         let (mut last, mut since, mut slowest) = (count(), begun, Duration::ZERO);
         while since.elapsed() < Duration::from_secs(3).max(slowest * 6) {
             assert!(begun.elapsed() < Duration::from_mins(3), "the operator does not come to rest");
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(250)).await;
             let asked = tokio::time::Instant::now();
             let namespace = http::Request::get(format!("/api/v1/namespaces/{}", self.name));
             self.client.request_text(namespace.body(Vec::new()).unwrap()).await.unwrap();

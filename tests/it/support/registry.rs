@@ -16,8 +16,8 @@ use opendepot_testbed::s3::REGION;
 use opendepot_testbed::terraform::Terraform;
 use serde_json::json;
 
-use super::World;
 use super::registry_files::{Files, answered, client_of};
+use super::{ROOTS, World};
 
 /// The system of every module here.
 pub(crate) const SYSTEM: &str = "aws";
@@ -81,6 +81,7 @@ impl Depot {
             .args(["--namespace", &self.world.name, "--allow-storage", "*=*", "--anonymous"])
             .args(["--audience", "registry.test", "--log-level", "debug"])
             .env("OPENDEPOT_DRAIN", "0s")
+            .env(ROOTS.0, ROOTS.1)
             .args(self.files.link_key())
     }
 

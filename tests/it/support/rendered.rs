@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use opendepot_testbed::control_plane::Output;
+use opendepot_testbed::control_plane::{Output, SHORT_RUN};
 use opendepot_testbed::{Testbed, servers};
 use serde_json::{Value, json};
 
@@ -53,7 +53,8 @@ pub(crate) fn chart(values: &Value) -> Vec<Value> {
 pub(crate) fn helm(kubeconfig: &Path, args: &[&str], values: &Value) -> Output {
     let home = tempfile::tempdir().unwrap();
     let mut command = Command::new(servers::helm().unwrap());
-    command.args(args).current_dir(root()).env("HOME", home.path()).env("KUBECONFIG", kubeconfig);
+    command.args(args).current_dir(root()).envs(SHORT_RUN);
+    command.env("HOME", home.path()).env("KUBECONFIG", kubeconfig);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // A helm that does not read its input closes the pipe.

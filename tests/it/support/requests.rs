@@ -2,6 +2,8 @@
 //! ask for one, to move what a tag holds, and to read what Events say.
 
 use http::Method;
+use k8s_openapi::api::core::v1::Event;
+use kube::api::{Api, ListParams};
 use opendepot_testbed::github::{File, Hop, Repository};
 use serde_json::{Value, json};
 
@@ -103,8 +105,8 @@ impl World {
 
     /// Asks for a sync with the annotation, of `module/NAME` or `version/NAME`.
     pub(crate) fn request(&self, object: &str, token: &str) {
-        let annotation = format!("opendepot.defdev.io/requestedAt={token}");
-        self.kubectl(&["annotate", "--overwrite", object, &annotation]);
+        let annotations = json!({"opendepot.defdev.io/requestedAt": token});
+        self.merge(object, "kubectl-annotate", &json!({"metadata": {"annotations": annotations}}));
     }
 
     /// Waits until what is stored from now on is younger than all that is stored, also by a clock of whole seconds.
@@ -145,13 +147,18 @@ impl World {
     /// Waits until there is an Event with this reason about an object, and gives the notes of all such.
     pub(crate) async fn events(&self, object: &str, reason: &str) -> Vec<String> {
         let notes = || async {
-            let of = format!("--field-selector=involvedObject.name={object},reason={reason}");
-            let list: Value = serde_json::from_str(&self.kubectl(&["get", "events", &of, "-o", "json"]))?;
-            let text = |e: &Value| e["message"].as_str().unwrap_or_default().to_owned();
-            let notes: Vec<String> = list["items"].as_array().unwrap().iter().map(text).collect();
-            anyhow::ensure!(!notes.is_empty(), "no Event {reason} about {object}");
-            Ok(notes)
+            let events = self.all_events(object, &format!("reason={reason}")).await?;
+            anyhow::ensure!(!events.is_empty(), "no Event {reason} about {object}");
+            let notes = events.into_iter().map(|event| event.message.unwrap_or_default());
+            Ok(notes.collect::<Vec<String>>())
         };
         soon(notes).await
+    }
+
+    /// The Events about an object with this field.
+    pub(super) async fn all_events(&self, object: &str, field: &str) -> anyhow::Result<Vec<Event>> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.name);
+        let of = ListParams::default().fields(&format!("involvedObject.name={object},{field}"));
+        Ok(events.list(&of).await?.items)
     }
 }

@@ -1,16 +1,21 @@
 //! The registry as a test uses it: the built binary over TLS, as the shipped service account, and its clients.
 
 use std::path::PathBuf;
-use std::time::Instant;
 
+use anyhow::Context as _;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::{Api, PostParams};
 use opendepot_testbed::control_plane::{AuditEntry, AuditMark};
+use opendepot_testbed::eventually;
 use opendepot_testbed::operator::{Operator, OperatorBuilder};
 use opendepot_testbed::port::free_port;
 use opendepot_testbed::terraform::Terraform;
 use reqwest::{Client, RequestBuilder, Response};
 
 use super::registry_files::{Files, answered};
-use super::{SOON, World, soon};
+use super::{ROOTS, SOON, World, soon};
 
 /// The registry's user.
 pub(crate) const REGISTRY: &str = "system:serviceaccount:opendepot-system:opendepot-registry";
@@ -51,6 +56,7 @@ impl RegistryBuilder {
             .bed
             .registry()
             .env("KUBECONFIG", kubeconfig)
+            .env(ROOTS.0, ROOTS.1)
             .args(["--namespace", &world.name, "--log-level", "debug", "--drain", "0s"])
             .args(["--allow-storage", &format!("{0}={0}", world.name)])
             .args(["--listen", &host, "--url", &format!("https://{host}")])
@@ -108,23 +114,35 @@ impl World {
     /// Waits until the API server knows that a service account may download the modules of this namespace. A registry that asks
     /// earlier remembers the no.
     fn until_permitted(&self, account: &str) {
-        let user = format!("--as=system:serviceaccount:{}:{account}", self.name);
-        let (module, right) = ("modules.opendepot.defdev.io/any", "--subresource=download");
-        let question = ["-n", &self.name, "auth", "can-i", "get", module, right, &user];
-        let end = Instant::now() + SOON;
-        loop {
-            let answer = self.bed.kubectl(&question).unwrap();
-            if answer.stdout.trim() == "yes" {
-                return;
-            }
-            assert!(Instant::now() < end, "{account} may not download: {answer:?}");
-        }
+        let download = serde_json::json!({
+            "namespace": self.name, "verb": "get", "group": "opendepot.defdev.io", "resource": "modules",
+            "subresource": "download", "name": "any",
+        });
+        let user = format!("system:serviceaccount:{}:{account}", self.name);
+        let review = serde_json::json!({"spec": {"user": user, "resourceAttributes": download}});
+        let review: SubjectAccessReview = serde_json::from_value(review).unwrap();
+        let permitted = self.bed.kubernetes.as_admin(async |client: kube::Client| {
+            let reviews: &Api<SubjectAccessReview> = &Api::all(client);
+            let permitted = eventually(SOON, || async {
+                let review = reviews.create(&PostParams::default(), &review).await?;
+                anyhow::ensure!(review.status.is_some_and(|status| status.allowed), "not yet");
+                Ok(())
+            });
+            permitted.await.with_context(|| format!("{account} may not download"))
+        });
+        permitted.unwrap();
     }
 
     /// A token of a service account of this namespace for an audience.
     pub(crate) fn token(&self, audience: &str, account: &str) -> String {
-        let audience = format!("--audience={audience}");
-        self.kubectl(&["create", "token", account, &audience, "--duration=1h"]).trim().to_owned()
+        let spec = TokenRequestSpec { audiences: vec![audience.to_owned()], ..TokenRequestSpec::default() };
+        let request = TokenRequest { spec, ..TokenRequest::default() };
+        let token = self.bed.kubernetes.as_admin(async |client: kube::Client| {
+            let accounts: Api<ServiceAccount> = Api::namespaced(client, &self.name);
+            let answer = accounts.create_token_request(account, &PostParams::default(), &request).await?;
+            Ok(answer.status.context("no token")?.token)
+        });
+        token.unwrap()
     }
 
     /// Waits until a Module holds its registry address, and gives it.

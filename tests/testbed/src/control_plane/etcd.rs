@@ -24,26 +24,43 @@ impl ControlPlane {
     /// # Errors
     /// If an object has no name, or etcd does not answer.
     pub async fn store(&self, plural: &str, objects: &[Value]) -> Result<()> {
+        let with_value = |object: &Value| {
+            Ok(json!({"key": key(plural, object)?, "value": STANDARD.encode(object.to_string())}))
+        };
+        self.send("put", objects.iter().map(with_value)).await
+    }
+
+    /// Deletes custom resources, also with finalizers.
+    ///
+    /// # Errors
+    /// If an object has no name, or etcd does not answer.
+    pub async fn remove(&self, plural: &str, objects: &[Value]) -> Result<()> {
+        let by_key = |object: &Value| Ok(json!({"key": key(plural, object)?}));
+        self.send("deleterange", objects.iter().map(by_key)).await
+    }
+
+    async fn send(&self, method: &str, requests: impl Iterator<Item = Result<Value>>) -> Result<()> {
         let client = &Client::try_from(Config::new(self.etcd.parse()?))?;
         // Each in a request of its own: the API server expects a revision to have one object.
-        stream::iter(objects.iter().map(|object| put(plural, object)))
-            .try_for_each_concurrent(CONCURRENCY, async |put| {
-                let request = http::Request::post("/v3/kv/put").body(serde_json::to_vec(&put)?)?;
-                let answer: Value = client.request(request).await.context("etcd does not store an object")?;
-                ensure!(answer["header"]["revision"].is_string(), "etcd stored nothing: {answer}");
+        stream::iter(requests)
+            .try_for_each_concurrent(CONCURRENCY, async |request| {
+                let request =
+                    http::Request::post(format!("/v3/kv/{method}")).body(serde_json::to_vec(&request)?)?;
+                let answer: Value = client.request(request).await.context("etcd does not answer")?;
+                ensure!(answer["header"]["revision"].is_string(), "etcd has changed nothing: {answer}");
                 Ok(())
             })
             .await
     }
 }
 
-fn put(plural: &str, object: &Value) -> Result<Value> {
+/// The key of an object in etcd.
+fn key(plural: &str, object: &Value) -> Result<String> {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
     let group = text("/apiVersion").and_then(|version| version.split_once('/')).context("no API group")?.0;
     let namespace = text("/metadata/namespace").context("no namespace")?;
     let name = text("/metadata/name").context("no name")?;
-    let key = format!("/registry/{group}/{plural}/{namespace}/{name}");
-    Ok(json!({"key": STANDARD.encode(key), "value": STANDARD.encode(object.to_string())}))
+    Ok(STANDARD.encode(format!("/registry/{group}/{plural}/{namespace}/{name}")))
 }
 
 /// How etcd is started.

@@ -2,7 +2,9 @@
 //!
 //! No nodes, so pods never run; RBAC, admission, garbage collection and namespaces work as in production.
 
+mod api_server;
 mod audit;
+mod blocking;
 mod etcd;
 mod kubeconfig;
 
@@ -15,17 +17,18 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures::future::try_join_all;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use rcgen::KeyPair;
+use tokio::sync::OnceCell;
 
 pub use self::audit::{Audit, AuditEntry, AuditMark};
 use self::kubeconfig::Cluster;
 use crate::authority::Authority;
 use crate::background::eventually;
-use crate::kubernetes;
 use crate::port::free_port;
 use crate::process::{Folder, Process, Spec};
 use crate::servers::{Server, binaries, controllers};
@@ -67,12 +70,13 @@ pub struct ControlPlane {
     controllers: PathBuf,
     audit: Audit,
     servers: Vec<Process>,
+    client: OnceCell<Client>,
 }
 
-/// Environment variables that halve the processor time of a run of kubectl, of which the tests make thousands. kubectl parses all
-/// translations of its language at each start, even those into English; this language has seven, for summaries of `--help`.
-/// Most of the rest is garbage collection.
-const SHORT_RUN: [(&str, &str); 3] = [("LC_ALL", "zh_TW.UTF-8"), ("GOGC", "off"), ("GOMEMLIMIT", "512MiB")];
+/// Environment variables that halve the processor time of a run of kubectl, of which the tests make thousands, also in scripts.
+/// kubectl parses all translations of its language at each start, even those into English; this language has seven, for summaries
+/// of `--help`. No other program has a locale of this name. Most of the rest is garbage collection.
+pub const SHORT_RUN: [(&str, &str); 2] = [("LC_MESSAGES", "zh_TW.none"), ("GOGC", "400")];
 
 impl ControlPlane {
     /// Starts etcd and the API server. The controllers start with [`Self::start_controllers`].
@@ -87,10 +91,11 @@ impl ControlPlane {
         write_identities(folder.path(), &authority, &cluster)?;
         let servers = vec![
             Process::spawn(&etcd::spec(etcd_binary, folder.path(), &etcd_url)?)?,
-            Process::spawn(&api_server_spec(api_server, folder.path(), &etcd_url, port))?,
+            Process::spawn(&api_server::spec(api_server, folder.path(), &etcd_url, port))?,
         ];
         let audit = Audit::new(&folder.path().join("audit.log"));
-        let plane = Self { folder, authority, cluster, etcd: etcd_url, kubectl, controllers, audit, servers };
+        let (etcd, client) = (etcd_url, OnceCell::new());
+        let plane = Self { folder, authority, cluster, etcd, kubectl, controllers, audit, servers, client };
         plane.wait_until_ready().await?;
         Ok(plane)
     }
@@ -127,6 +132,11 @@ impl ControlPlane {
         }
         self.servers.push(Process::spawn(&spec)?);
         Ok(())
+    }
+
+    /// Ends the servers of a cluster that one test has for itself. Idle ones take processor time from the other tests.
+    pub async fn end(&self) -> Result<()> {
+        try_join_all(self.servers.iter().map(Process::stop)).await.map(drop)
     }
 
     /// A client of the administrator (group `system:masters`), for the caller's runtime.
@@ -186,16 +196,18 @@ impl ControlPlane {
         }
     }
 
-    /// Applies a folder of manifests (a kustomization, when it holds one) and waits for its CRDs.
+    /// Applies a folder of manifests (a kustomization, when it holds one) and waits until kubectl knows its CRDs. It keeps what it
+    /// has read of an API server, which may have been another one at the same port; this command reads it again.
     pub async fn apply(&self, folder: &Path) -> Result<()> {
         let flag = if folder.join("kustomization.yaml").exists() { "-k" } else { "-f" };
         let path = folder.to_string_lossy();
         self.kubectl(&["apply", "--server-side", flag, &path])?.ok()?;
-        let crds = "jsonpath={range .items[*]}{.metadata.name} {.status.conditions[?(@.type==\"Established\")].status}{\"\\n\"}{end}";
+        let crds = self.kubectl(&["get", "crd", "-o", "name"])?.ok()?;
         eventually(Duration::from_mins(1), || async {
-            let listed = self.kubectl(&["get", "crd", "-o", crds])?.ok()?;
-            let waiting = listed.lines().find(|line| !line.ends_with(" True"));
-            ensure!(waiting.is_none(), "CRD {waiting:?} is not established");
+            let known = self.kubectl(&["api-resources", "-o", "name"])?.ok()?;
+            let names = crds.lines().filter_map(|line| line.split_once('/'));
+            let missing = names.map(|(_, name)| name).find(|name| !known.lines().any(|known| known == *name));
+            ensure!(missing.is_none(), "CRD {missing:?} is not served");
             Ok(())
         })
         .await
@@ -262,37 +274,4 @@ fn write_identities(folder: &Path, authority: &Authority, cluster: &Cluster) -> 
     }
     let admin = authority.client("admin", "system:masters")?;
     kubeconfig::write(&folder.join("admin.kubeconfig"), &cluster.for_certificate(&admin))
-}
-
-fn api_server_spec(binary: PathBuf, folder: &Path, etcd: &str, port: u16) -> Spec {
-    let file = |flag: &str, name: &str| format!("--{flag}={}", folder.join(name).display());
-    Spec::new(binary, folder.join("kube-apiserver.log"))
-        // It is the busiest process of the tests. With Go's defaults, a third of its work is garbage collection.
-        .env("GOGC", "1000")
-        .env("GOMEMLIMIT", "2GiB")
-        .arg(format!("--etcd-servers={etcd}"))
-        .arg(format!("--secure-port={port}"))
-        // Without the reconciler flag it exits: a loopback address may not be advertised.
-        .args([
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
-            "--endpoint-reconciler-type=none",
-        ])
-        .args([file("client-ca-file", "ca.pem"), file("tls-cert-file", "server.pem")])
-        .args([file("tls-private-key-file", "server.key"), file("service-account-key-file", "tokens.pem")])
-        .arg(file("service-account-signing-key-file", "tokens.key"))
-        .args([
-            "--service-account-issuer=https://kubernetes.default.svc",
-            "--service-cluster-ip-range=10.0.0.0/24",
-        ])
-        .args(["--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount"])
-        .arg("--enable-admission-plugins=OwnerReferencesPermissionEnforcement")
-        .args([file("audit-policy-file", "audit.yaml"), file("audit-log-path", "audit.log")])
-        // Never rotated: the counts are taken from one file.
-        .args(["--audit-log-mode=blocking", "--audit-log-maxsize=100000"])
-        // Fair queueing is for clusters that are shared; here it only throttles the tests.
-        .args(["--enable-priority-and-fairness=false", "--max-requests-inflight=2000"])
-        .args(["--max-mutating-requests-inflight=2000"])
-        // Reads each object in etcd again every five minutes, to compare it with the watch cache. Kubernetes 1.30 has no such check.
-        .args(kubernetes::older().is_none().then_some("--feature-gates=DetectCacheInconsistency=false"))
 }
