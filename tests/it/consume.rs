@@ -148,6 +148,13 @@ fn every_message_in_the_page_is_printed_and_every_reason_phrase_is_in_the_page()
 #[tokio::test]
 async fn the_commands_for_migration_rewrite_the_sources_of_consumers() {
     let (world, _operator, folder) = docs::run("docs/migration.md").await;
+    // Once more, with a Version that is not stored: it has no object, so it changes no source.
+    let add = r#"[{"op": "add", "path": "/spec/versions/-", "value": {"version": "99.0.0"}}]"#;
+    world.kubectl(&["patch", "modules.opendepot.defdev.io/terraform-aws-eks", "--type=json", "-p", add]);
+    world.version_when("terraform-aws-eks-99.0.0", |version| version["status"]["storage"].is_null()).await;
+    let blocks = blocks(&root().join("docs/migration.md")).unwrap();
+    let of_s3 = blocks.iter().find(|block| block.text.contains("read -r object version")).unwrap();
+    world.shell_in(folder.path(), &docs::here(&of_s3.text, &world));
     let text = std::fs::read_to_string(folder.path().join("main.tf")).unwrap();
     let stays = [
         "github.com/acme/terraform-aws-eks?ref=main".to_owned(),

@@ -168,7 +168,7 @@ async fn a_person_signs_in_at_the_identity_provider() {
     let form = attacker.open(&format!("{base}/login/start")).await;
     let planted = attacker.authorise(&form, BOB).await;
     let page = victim.open(&planted).await;
-    assert!(page.status == 400 && page.text.contains("another browser"), "{page:?}");
+    assert!(page.status == 400 && page.text.contains("another tab or browser"), "{page:?}");
     assert_eq!(victim.cookie(&base, SESSION), None);
     // In its own browser it counts once.
     assert_eq!(attacker.open(&planted).await.url.path(), "/");

@@ -1,7 +1,7 @@
 //! `opendepot source`, with the permission to get Modules and Versions and no other.
 
 use opendepot_testbed::terraform::Terraform;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::command::opendepot;
 use crate::support::{World, condition, key, soon};
@@ -84,15 +84,9 @@ async fn the_block_names_the_address_or_the_object_that_is_stored() {
     );
     let instead = source(&["--registry", "registry.test"]).ok();
     assert!(instead.contains("  version = \"1.0.0\"\n"), "{instead}");
-    let nameless = world.module("other").config("provider", json!(null)).versions(&["1.0.0"]);
-    world.released("other");
-    world.apply(&nameless);
-    let stored = |m: &Value| {
-        m["status"]["latestVersion"] == "1.0.0" && condition(m, "Addressable")["status"] == "False"
-    };
-    world.module_when("other", stored).await;
-    let refused = opendepot(&reader)
-        .run(&["source", "other", "-n", &world.name, "--registry", "registry.test"])
-        .failed();
-    assert!(refused.contains("has no registry address: ") && refused.contains("provider"), "{refused}");
+    // The status keeps the address, at which the registry no longer serves the Module.
+    world.patch("module/net", &json!({"spec": {"moduleConfig": {"provider": "google-beta"}}}));
+    world.module_when("net", |m| condition(m, "Addressable")["status"] == "False").await;
+    let refused = source(&["1.0.0", "--registry", "registry.test"]).failed();
+    assert!(refused.contains("has no registry address: ") && refused.contains("google-beta"), "{refused}");
 }

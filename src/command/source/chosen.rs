@@ -1,7 +1,7 @@
-//! The version for which a block is printed. Pure.
+//! The version for which a block is printed, and its address. Pure.
 
 use crate::api::state::{ListedVersion, ModuleListing};
-use crate::domain::Release;
+use crate::domain::{Address, Release};
 
 /// The version to use: the given one, or the latest one that is stored and not withdrawn. `latest`: `status.latestVersion`.
 ///
@@ -18,6 +18,37 @@ pub(super) fn chosen(
     let latest = latest.unwrap_or("none");
     let not_listed = || format!("it does not list {release}: the latest stored version is {latest}");
     module.listed(&release).cloned().ok_or_else(not_listed)
+}
+
+/// The address at which the registry serves a release.
+///
+/// # Errors
+/// Why it does not serve it.
+pub(super) fn served_address<'a>(
+    module: &'a ModuleListing,
+    release: &Release,
+) -> Result<&'a Address, String> {
+    if !release.fits_clients() {
+        return Err(format!(
+            "no client can parse {release}, so the registry does not list it: choose a version whose numbers \
+             are at most {}",
+            i64::MAX
+        ));
+    }
+    module.address().ok_or_else(|| format!("it has no registry address: {}", why_no_address(module)))
+}
+
+fn why_no_address(module: &ModuleListing) -> String {
+    match (module.refusal.as_deref(), &module.claim) {
+        _ if module.is_terminating() => "it is being deleted, so choose another Module".to_owned(),
+        (Some(message), _) => message.to_owned(),
+        (None, Err(why)) => why.to_string(),
+        (None, Ok(claim)) => {
+            format!(
+                "the operator has not set status.address to {claim} yet: check that it runs, and try again"
+            )
+        }
+    }
 }
 
 #[cfg(test)]
@@ -53,6 +84,44 @@ mod tests {
         assert_eq!(error, "it does not list 2.0.0: the latest stored version is 1.1.0");
         let error = chosen_of(&json!({}), None).unwrap_err();
         assert_eq!(error, "no version is stored, or all that are stored are withdrawn");
+    }
+
+    #[test]
+    fn only_what_the_registry_serves_has_an_address_and_each_refusal_has_advice() {
+        let published = json!({
+            "metadata": {"name": "net", "namespace": "team"},
+            "spec": {"moduleConfig": {"provider": "aws"}},
+            "status": {"address": "team/net/aws"},
+        });
+        let address = |field: &str, value: Value, text: &str| {
+            let mut module = published.clone();
+            module[field].as_object_mut().unwrap().extend(value.as_object().unwrap().clone());
+            let module = ModuleListing::deserialize(module).unwrap();
+            served_address(&module, &release(text)).map(ToString::to_string)
+        };
+        assert_eq!(address("spec", json!({}), "1.0.0"), Ok("team/net/aws".into()));
+        let refused = json!([{"type": "Addressable", "status": "False", "message": "held by b: rename it"}]);
+        let renamed = json!({"annotations": {"opendepot.defdev.io/registry-name": "other"}});
+        for (field, value, text, expected) in [
+            ("spec", json!({}), "1.0.9223372036854775808", "numbers are at most 9223372036854775807"),
+            ("spec", json!({"moduleConfig": {"provider": "google-beta"}}), "1.0.0", "such as googlebeta"),
+            (
+                "metadata",
+                renamed,
+                "1.0.0",
+                "not set status.address to team/other/aws yet: check that it runs",
+            ),
+            (
+                "metadata",
+                json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}),
+                "1.0.0",
+                "choose another Module",
+            ),
+            ("status", json!({"address": null, "conditions": refused}), "1.0.0", "held by b: rename it"),
+        ] {
+            let error = address(field, value, text).unwrap_err();
+            assert!(error.contains(expected), "{expected}: {error}");
+        }
     }
 
     #[test]

@@ -5,9 +5,8 @@ mod chosen;
 use clap::Args;
 use kube::{Client, Error};
 use serde::{Deserialize as _, Serialize};
-use serde_json::Value;
 
-use self::chosen::chosen;
+use self::chosen::{chosen, served_address};
 use super::arguments;
 use super::connection::{ConnectError, Retry, connect};
 use super::output::Output;
@@ -79,7 +78,7 @@ pub enum SourceError {
         "the cluster has no kind Module: install OpenDepot's CRDs (opendepot crd), or choose another context"
     )]
     NoKind,
-    #[error("Module {module} in the namespace {namespace}{why}")]
+    #[error("Module {module} in the namespace {namespace}: {why}")]
     Unusable { module: String, namespace: String, why: String },
     #[error("version {version} is withdrawn, so the registry rejects downloads of it: {text}")]
     Withdrawn { version: Release, text: String },
@@ -111,23 +110,21 @@ pub async fn run(arguments: &Arguments) -> Result<Source, SourceError> {
     })?;
     let object = serde_json::to_value(&object).map_err(Error::SerdeError)?;
     let module = ModuleListing::deserialize(&object).map_err(Error::SerdeError)?;
-    let status = &object["status"];
     let unusable =
         |why: String| SourceError::Unusable { module: name.clone(), namespace: namespace.clone(), why };
-    let chosen = chosen(&module, status["latestVersion"].as_str(), arguments.release.as_ref())
-        .map_err(|why| unusable(format!(": {why}")))?;
+    let latest = object["status"]["latestVersion"].as_str();
+    let chosen = chosen(&module, latest, arguments.release.as_ref()).map_err(unusable)?;
     let block = if let Some(host) = &arguments.registry {
         if let Some(text) = chosen.withdrawn {
             return Err(SourceError::Withdrawn { version: chosen.release, text: text.into() });
         }
-        let no_address = || unusable(format!(" has no registry address: {}", why_no_address(status)));
-        let address = module.held.as_deref().ok_or_else(no_address)?;
+        let address = served_address(&module, &chosen.release).map_err(unusable)?;
         // Users of the registry need no permission for Versions, so this command works without it.
         match stored(&client, &module, &chosen.release).await {
             Ok(_) | Err(SourceError::Forbidden { .. }) => {}
             Err(error) => return Err(error),
         }
-        Block::of_registry(host, address, &chosen.release, folder)
+        Block::of_registry(host, &address.to_string(), &chosen.release, folder)
     } else {
         let mut location = stored(&client, &module, &chosen.release).await?;
         let endpoint = || arguments.endpoint.as_ref().map(ToString::to_string);
@@ -145,14 +142,6 @@ fn warnings(chosen: &ListedVersion, block: &Block) -> Vec<String> {
     let notices = [notice(&chosen.deprecated, "deprecated"), notice(&chosen.withdrawn, "withdrawn")];
     let keys = block.needs_keys().then(|| KEYS.to_owned());
     notices.into_iter().flatten().chain(keys).collect()
-}
-
-/// Why the status of a Module has no registry address.
-fn why_no_address(status: &Value) -> &str {
-    let mut conditions = status["conditions"].as_array().into_iter().flatten();
-    let addressable = conditions.find(|condition| condition["type"] == "Addressable");
-    let message = addressable.and_then(|condition| condition["message"].as_str());
-    message.unwrap_or("the operator has not set status.address yet")
 }
 
 /// Where the version of a Module is stored.

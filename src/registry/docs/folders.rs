@@ -25,6 +25,8 @@ const README: u64 = LONGEST_README as u64 + 8;
 const TOTAL: u64 = 4 << 20;
 /// The most components of a submodule's path.
 const DEPTH: usize = 5;
+/// Folders of a submodule that no other module calls.
+const OF_A_SUBMODULE: [&str; 3] = ["examples", "test", "tests"];
 
 /// The limits of an archive whose documentation is read.
 pub(super) const LIMITS: Limits = Limits {
@@ -131,9 +133,10 @@ fn grouped(archive: &StoredArchive) -> impl Iterator<Item = (&str, Files<'_>)> {
 /// The position of a folder's group; `None` for one that is not shown.
 fn group(folder: &str) -> Option<u8> {
     let components: Vec<&str> = folder.split('/').collect();
+    let is_called = |below: &[&str]| !below.iter().any(|part| OF_A_SUBMODULE.contains(part));
     match components.as_slice() {
         [""] => Some(0),
-        ["modules", _, ..] if components.len() <= DEPTH => Some(1),
+        ["modules", _, below @ ..] if components.len() <= DEPTH && is_called(below) => Some(1),
         ["examples", _] => Some(2),
         _ => None,
     }

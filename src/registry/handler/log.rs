@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::domain::{Address, Release};
 use crate::registry::archive::DownloadOutcome;
-use crate::registry::client::ClientInfo;
+use crate::registry::client::{ClientInfo, loggable};
 use crate::registry::path::ArchivePath;
 
 /// The status to record of a request that has ended: 499, as nginx does, if its client left before there was an answer. `None`
@@ -40,7 +40,7 @@ impl Drop for DownloadLine {
         let Some(status) = final_status(self.status) else { return };
         tracing::info!(
             user = self.user,
-            module = %self.address,
+            module = %loggable(&self.address.to_string()),
             version = self.version,
             client = self.client.name,
             client_version = self.client.version,
@@ -76,7 +76,7 @@ impl Drop for ArchiveLine {
         let Some(status) = final_status(self.outcome.map(|outcome| outcome.status)) else { return };
         let outcome = self.outcome.unwrap_or(DownloadOutcome::unopened(status));
         tracing::info!(
-            module = %self.address,
+            module = %loggable(&self.address.to_string()),
             version = self.version,
             mode = outcome.mode,
             bytes = outcome.bytes,

@@ -60,6 +60,11 @@ pub enum WhyMissing {
 }
 
 impl WhyMissing {
+    /// Whether it is stored nevertheless.
+    pub fn is_stored(&self) -> bool {
+        matches!(self, Self::NotAllowed | Self::NotServed)
+    }
+
     pub(super) fn of(version: &VersionState, rules: &StorageRules) -> Self {
         let status = &version.status;
         let stored = status.storage.as_ref().filter(|_| status.synced).map(StoredLocation::location);

@@ -19,7 +19,7 @@ use crate::domain::text::plural;
 use crate::registry::aliases::Aliases;
 use crate::registry::auth::{Denied, Right};
 use crate::registry::http::Body;
-use crate::registry::index::{Entry, NotServed, ServedModule};
+use crate::registry::index::{Entry, Missing, NotServed, ServedModule};
 
 /// Modules on a page.
 const PER_PAGE: usize = 50;
@@ -138,9 +138,21 @@ fn card(entry: &Entry, reads: bool) -> Markup {
                 span.state.bad { (word(why)) }
                 @if let Some(reason) = reason(entry) { span.state.bad { (reason) } }
             }
-            @else if latest.is_none() { span.state { "nothing stored yet" } }
+            @else if latest.is_none() { (unlisted(entry)) }
         }
         @if let Some(message) = entry.message.as_deref().filter(|_| reads) { p.why { (message) } }
+    }
+}
+
+/// Why no version of a Module that is served is listed, in a few words.
+fn unlisted(entry: &Entry) -> Markup {
+    let is_left_out = |missing: &Missing| missing.withdrawn.is_none() && missing.why.is_stored();
+    let is_withdrawn =
+        |served: &ServedModule| !served.versions.is_empty() || served.reason_of_withdrawal().is_some();
+    html! {
+        @if entry.missing.iter().any(is_left_out) { span.state.bad { "not served" } }
+        @else if entry.served.as_deref().is_some_and(is_withdrawn) { span.state.bad { "withdrawn" } }
+        @else { span.state { "nothing stored yet" } }
     }
 }
 

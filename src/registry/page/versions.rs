@@ -172,8 +172,7 @@ fn state(version: &ServedVersion) -> Markup {
 }
 
 fn missing(missing: &Missing, reads: bool) -> Markup {
-    let is_stored = matches!(missing.why, WhyMissing::NotAllowed | WhyMissing::NotServed);
-    let state = if is_stored { "not served" } else { "not stored" };
+    let state = if missing.why.is_stored() { "not served" } else { "not stored" };
     html! {
         p {
             b { (missing.release) } " "

@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use jiff::Timestamp;
+use reqwest::Certificate;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::task::JoinSet;
 use url::Url;
@@ -45,8 +46,8 @@ impl Sessions {
     }
 
     /// With an identity provider, whose metadata is read in the background.
-    pub fn with_login(self, login: Login, ca_pem: Option<&[u8]>) -> Result<Self, AccessError> {
-        let source = login.issuer.discovery(ca_pem)?;
+    pub fn with_login(self, login: Login, roots: &[Certificate]) -> Result<Self, AccessError> {
+        let source = login.issuer.discovery(roots)?;
         let provider = Arc::new(Provider::new(login, source));
         let mut tasks = JoinSet::new();
         let current = Arc::clone(&provider);
@@ -153,7 +154,7 @@ impl Sessions {
         let attempt = self.attempt(headers);
         let attempt = attempt.filter(|attempt| attempt.has_state(&answer.state)).ok_or_else(|| {
             SignInError::bad_request(
-                "This sign-in was started in another browser or more than 10 minutes ago: start again.",
+                "This sign-in was started in another tab or browser, or more than 10 minutes ago: start again.",
             )
         })?;
         let code = answer.code(provider.login.issuer.url())?;

@@ -245,6 +245,10 @@ fn the_root_submodules_and_examples_are_read_in_this_order() {
         ("examples/complete/nested/main.tf", main),
         ("modules/b/main.tf", main),
         ("modules/b/README.md", "b"),
+        ("modules/b/examples/e/main.tf", main),
+        ("modules/b/test/main.tf", main),
+        ("modules/b/tests/setup/main.tf", main),
+        ("modules/tests/main.tf", main),
         ("modules/a/deep/main.tofu", main),
         ("modules/only-readme/README.md", "x"),
         ("modules/README.md", "x"),
@@ -252,7 +256,7 @@ fn the_root_submodules_and_examples_are_read_in_this_order() {
         ("tests/main.tf", main),
     ]);
     let paths: Vec<&str> = docs.folders.iter().map(|folder| folder.path.as_str()).collect();
-    assert_eq!(paths, ["", "modules/a/deep", "modules/b", "examples/complete"]);
+    assert_eq!(paths, ["", "modules/a/deep", "modules/b", "modules/tests", "examples/complete"]);
     assert_eq!(docs.folder("").unwrap().readme.as_deref(), Some("root"));
     assert_eq!(docs.folder("modules/b").unwrap().readme.as_deref(), Some("b"));
     assert!(docs.folder("").unwrap().inputs.is_empty() && !docs.is_cut);
@@ -413,7 +417,12 @@ terraform {
 #[test]
 fn a_submodule_that_comes_or_goes_is_a_change_and_an_example_is_none() {
     let main = "variable \"x\" {}";
-    let old = docs(&[("main.tf", ""), ("modules/a/main.tf", main), ("examples/e/main.tf", main)]);
+    let old = docs(&[
+        ("main.tf", ""),
+        ("modules/a/main.tf", main),
+        ("modules/a/examples/e/main.tf", main),
+        ("examples/e/main.tf", main),
+    ]);
     let new = docs(&[("main.tf", ""), ("modules/b/main.tf", main)]);
     let found = |old: &Docs, new: &Docs| -> Vec<(String, Presence, usize)> {
         let modules = compare_unpacked(old, new).modules.into_iter();

@@ -87,7 +87,7 @@ async fn each_download_and_each_archive_is_a_line_without_secrets() {
     let registry = Registry::new();
     let agent = format!("OpenTofu/{}", "9".repeat(500));
     registry.get(&format!("{ADDRESS}/1.0.0/download"), &[BOB, ("user-agent", &agent)]).await;
-    registry.get(&format!("{ADDRESS}/1.0.0/download"), &[]).await;
+    registry.get(&format!("/v1/modules/{0}/{0}/{0}/1.0.0/download", "a".repeat(64)), &[]).await;
     let terraform = [("user-agent", "Terraform/1.11.4"), ("x-terraform-version", "1.11.4")];
     let located = registry
         .get(&format!("{ADDRESS}/1.0.0/download?token=secret"), &[ANN, terraform[0], terraform[1]])
@@ -117,6 +117,7 @@ async fn each_download_and_each_archive_is_a_line_without_secrets() {
         ]
     );
     assert_eq!(downloads[0]["client_version"].as_str().unwrap().chars().count(), 128);
+    assert_eq!(downloads[1]["module"].as_str().unwrap().len(), 128);
     let last = downloads[2];
     assert_eq!(
         (&last["module"], &last["version"], &last["client_version"]),

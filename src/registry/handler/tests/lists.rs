@@ -95,3 +95,28 @@ async fn a_list_that_is_a_part_does_not_say_that_there_is_nothing_else() {
     let past = registry.get("/?q=team+m99&offset=5000", &[BOB]).await.text();
     assert!(past.contains("team/") && !past.contains("Previous"), "{past}");
 }
+
+#[tokio::test]
+async fn a_module_that_lists_no_version_says_why() {
+    let registry = registry();
+    let (moved, mut versions) = module("moved", "moved", &json!([{"version": "1.0.0"}]));
+    versions[0]["status"]["storage"]["endpoint"] = json!("https://s3.acme.io");
+    let (new, _) = module("new", "new", &json!([{"version": "1.0.0"}]));
+    let withdrawn = json!([{"version": "1.0.0", "withdrawn": "all bad"}]);
+    let (never, _) = module("never", "never", &withdrawn);
+    let old = module("old", "old", &withdrawn);
+    for served in [(moved, versions), (new, Vec::new()), (never, Vec::new()), old] {
+        registry.serve(served);
+    }
+    registry.server.permit("ann", "platform", "*");
+    let list = registry.get("/", &[ANN]).await.text();
+    for (name, words) in [
+        ("moved", "<span class=\"state bad\">not served</span>"),
+        ("new", "<span class=\"state\">nothing stored yet</span>"),
+        ("never", "<span class=\"state bad\">withdrawn</span>"),
+        ("old", "<span class=\"state bad\">withdrawn</span>"),
+    ] {
+        let start = list.find(&format!("/modules/platform/{name}/aws")).unwrap();
+        has_all(list[start..].split("</li>").next().unwrap(), &[words]);
+    }
+}
