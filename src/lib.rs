@@ -19,21 +19,23 @@
 //! | 5 | [`module`] | the Module controller |
 //! | 5 | [`version`] | the Version controller |
 //! | 5 | [`registry`] | the module registry of `opendepot serve` |
-//! | 6 | [`command`] | the commands for users: `check`, `publish`, `source`, `archive`, `validate`, `deprecate`, `withdraw` |
 //! | 6 | [`startup`] | what both servers read and install at their start |
+//! | 6 | [`command`] | the commands for users: `check`, `publish`, `source`, `archive`, `validate`, `deprecate`, `withdraw` |
+//! | 7 | [`cli`] | flags, their environment variables and checks |
 //! | 7 | [`operator`] | composition of the operator: clients, contexts, watches, the admin server, shutdown |
 //! | 7 | [`serve`] | composition of the registry |
-//! | 7 | [`cli`] | flags, their environment variables and checks |
 //!
 //! # Architecture invariants
 //!
 //! `tests/it/layers.rs` reads the imports of production code and fails when one of these is broken.
 //!
-//! - A module imports only from its own layer's rows above it or from lower layers: no import points up.
+//! - A module imports only from lower layers. Within a layer, only `command` imports `startup`, and only `operator` and `serve`
+//!   import `cli`.
 //! - `github`, `archive` and `storage` do not import each other, and do not depend on Kubernetes.
 //! - `module` and `version` do not import each other. The Module controller imports neither `github` nor `storage`; the Version
 //!   controller never reads a Module, only the records in [`controller::owners`].
-//! - `registry` imports neither `github` nor a controller, and writes nothing to the API server.
+//! - `registry` imports neither `github` nor `module` nor `version`. It writes nothing to the API server: `tests/it/rights.rs` shows
+//!   that it has no right to.
 //! - There are no import circles between files.
 
 #![cfg_attr(test, allow(clippy::too_many_lines, reason = "tables of cases are long"))]

@@ -238,15 +238,26 @@ impl ModuleConfig {
             let owner = self.repo_owner.as_ref()?;
             Some(format!("https://github.com/{owner}/{name}"))
         });
-        let storage = self.storage_config.clone();
-        let storage_config = storage.map(|storage| StorageConfig { presign: None, ..storage });
+        // Without `..`: whether Versions have a new field is decided here.
+        let storage = |storage: StorageConfig| StorageConfig {
+            s3: storage.s3,
+            presign: None,
+            azure_storage: storage.azure_storage,
+            gcs: storage.gcs,
+            file_system: storage.file_system,
+        };
         Self {
             name: Some(name),
+            provider: self.provider.clone(),
             repo_url,
-            storage_config,
+            repo_owner: self.repo_owner.clone(),
+            file_format: self.file_format,
+            immutable: self.immutable,
             version_history_limit: None,
+            deletion_policy: self.deletion_policy,
+            github_client_config: self.github_client_config.clone(),
+            storage_config: self.storage_config.clone().map(storage),
             version_constraints: None,
-            ..self.clone()
         }
     }
 }

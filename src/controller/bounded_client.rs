@@ -46,10 +46,10 @@ async fn send(
         return page(client, are_large, request, smaller).await;
     }
     let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
-    let text = JsonPruner::of(request.uri().path());
+    let pruner = JsonPruner::of(request.uri().path());
     let answer = client.send(request).await?;
     let lasts = is_watch && answer.status().is_success();
-    Ok(answer.map(|body| if lasts { watch_body(body, text) } else { pruned(body, text) }))
+    Ok(answer.map(|body| if lasts { watch_body(body, pruner) } else { pruned(body, pruner) }))
 }
 
 /// A page of a list. One that is too large is requested again with fewer objects, and so are the pages after it, until their
@@ -61,11 +61,11 @@ async fn page(
     smaller: Uri,
 ) -> Result<Response<ResponseBody>, BoxError> {
     let (mut parts, _) = request.into_parts();
-    let text = JsonPruner::of(parts.uri.path());
+    let pruner = JsonPruner::of(parts.uri.path());
     if !are_large.load(Ordering::Relaxed) {
         let answer = client.send(Request::from_parts(parts.clone(), Body::empty())).await?;
         let (head, body) = answer.into_parts();
-        match at_most(LARGEST_PAGE, pruned(body, text.clone())).collect().await {
+        match at_most(LARGEST_PAGE, pruned(body, pruner.clone())).collect().await {
             Ok(page) => return Ok(Response::from_parts(head, whole(page.to_bytes()))),
             Err(error) if error.is::<LengthLimitError>() => {}
             Err(error) => return Err(error),
@@ -73,7 +73,7 @@ async fn page(
     }
     parts.uri = smaller;
     let (head, body) = client.send(Request::from_parts(parts, Body::empty())).await?.into_parts();
-    let page = pruned(body, text).collect().await?.to_bytes();
+    let page = pruned(body, pruner).collect().await?.to_bytes();
     // A tenth, because the usual page of Versions has ten times as many.
     are_large.store(page.len() > LARGEST_PAGE / 10, Ordering::Relaxed);
     Ok(Response::from_parts(head, whole(page)))
@@ -100,17 +100,17 @@ fn at_most(bytes: usize, body: ResponseBody) -> ResponseBody {
 }
 
 /// A body without deep nesting and ignored fields.
-fn pruned(body: Body, mut text: JsonPruner) -> ResponseBody {
+fn pruned(body: Body, mut pruner: JsonPruner) -> ResponseBody {
     // Without the wrapper of kube, which the outer client adds.
     let cause = |error: kube::Error| match error {
         kube::Error::Service(cause) => cause,
         other => BoxError::from(other),
     };
-    body.map_frame(move |frame| frame.map_data(|chunk| text.prune(chunk))).map_err(cause).boxed_unsync()
+    body.map_frame(move |frame| frame.map_data(|chunk| pruner.prune(chunk))).map_err(cause).boxed_unsync()
 }
 
 /// The body of a watch, which fails if it ends at once: kube starts the next watch without a pause, except after a failure.
-fn watch_body(body: Body, text: JsonPruner) -> ResponseBody {
+fn watch_body(body: Body, pruner: JsonPruner) -> ResponseBody {
     let start = Instant::now();
     let failure = move || {
         let is_short = start.elapsed() < SHORTEST_WATCH;
@@ -118,7 +118,7 @@ fn watch_body(body: Body, text: JsonPruner) -> ResponseBody {
             .then(|| BoxError::from("the watch ended in less than a second: a proxy in between may end it"))
     };
     let end = stream::once(async move { failure().map(Err::<Bytes, _>) }).filter_map(std::future::ready);
-    let text = pruned(body, text).into_data_stream().map_err(move |error| failure().unwrap_or(error));
+    let text = pruned(body, pruner).into_data_stream().map_err(move |error| failure().unwrap_or(error));
     StreamBody::new(text.chain(end).map_ok(Frame::data)).boxed_unsync()
 }
 

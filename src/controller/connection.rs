@@ -155,7 +155,7 @@ pub(crate) fn for_watches(mut config: Config) -> Config {
     config
 }
 
-/// A client with this configuration, whose [answers](super::answers) have bounds.
+/// A client with this configuration, whose [answers](super::bounded_client) have bounds.
 pub(crate) fn client(config: Config) -> Result<Client, kube::Error> {
     Ok(bounded(Client::try_from(config)?))
 }

@@ -17,13 +17,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::{Event as KubernetesEvent, EventSeries};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::Client;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
-use kube::runtime::events::{Event, EventType};
+use kube::{Client, Resource};
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub(crate) use self::waiting::Event;
 use self::waiting::{Queued, Waiting};
 use super::client;
 use crate::domain::text::cut;
@@ -80,12 +80,12 @@ struct Recorder {
     /// The pod, if it is known.
     instance: String,
     /// The Events that may be repeated, by text: the API server allows no change of an Event's text.
-    written: Mutex<HashMap<u64, Written>>,
+    written: Mutex<HashMap<u64, WrittenEvent>>,
 }
 
 /// An Event that was written.
 #[derive(Clone)]
-struct Written {
+struct WrittenEvent {
     name: Box<str>,
     count: i32,
     last: Instant,
@@ -98,7 +98,7 @@ impl Recorder {
     }
 
     /// The Event with this text, if it is repeated as one with a counter.
-    fn repeated(&self, text: u64, now: Instant) -> Option<Written> {
+    fn repeated(&self, text: u64, now: Instant) -> Option<WrittenEvent> {
         let mut all = self.written.lock();
         if all.len() >= MAX_TEXTS {
             all.clear();
@@ -112,15 +112,15 @@ impl Recorder {
         let Queued { event, object, at } = queued;
         let now = Instant::now();
         let regarding = (&object.uid, &object.namespace, &object.name);
-        let text = hash_of((regarding, event.type_, &event.reason, &event.action, &event.note));
+        let text = hash_of((regarding, event));
         let namespace = object.namespace.as_deref().unwrap_or("default");
         let api = Api::<KubernetesEvent>::namespaced(self.client.clone(), namespace);
-        if let Some(Written { name, count, .. }) = self.repeated(text, now) {
+        if let Some(WrittenEvent { name, count, .. }) = self.repeated(text, now) {
             let series = EventSeries { count: count + 1, last_observed_time: MicroTime(*at) };
             let patch = Patch::Merge(json!({ "series": series }));
             match api.patch(&name, &PatchParams::default(), &patch).await {
                 Ok(_) => {
-                    self.written.lock().insert(text, Written { name, count: series.count, last: now });
+                    self.written.lock().insert(text, WrittenEvent { name, count: series.count, last: now });
                     return Ok(());
                 }
                 // It was deleted meanwhile.
@@ -135,21 +135,21 @@ impl Recorder {
             Err(kube::Error::Api(status)) if status.is_already_exists() => {}
             result => drop(result?),
         }
-        self.written.lock().insert(text, Written { name, count: 1, last: now });
+        self.written.lock().insert(text, WrittenEvent { name, count: 1, last: now });
         Ok(())
     }
 
     fn event(&self, Queued { event, object, at }: &Queued) -> KubernetesEvent {
-        let type_ = if event.type_ == EventType::Warning { "Warning" } else { "Normal" };
+        let type_ = if event.is_warning { "Warning" } else { "Normal" };
         KubernetesEvent {
-            action: Some(event.action.clone()),
+            action: Some(event.action.to_owned()),
             event_time: Some(MicroTime(*at)),
             metadata: ObjectMeta {
                 name: Some(event_name(object, *at)),
                 namespace: object.namespace.clone(),
                 ..ObjectMeta::default()
             },
-            note: event.note.clone(),
+            note: Some(event.note.clone()),
             reason: Some(event.reason.clone()),
             regarding: Some(object.clone()),
             reporting_controller: Some(CONTROLLER.to_owned()),
@@ -225,24 +225,11 @@ impl Events {
         events
     }
 
-    pub fn normal(&self, object: &ObjectReference, reason: &str, action: &str, note: &str) {
-        self.send(EventType::Normal, object, reason, action, note);
-    }
-
-    /// Reports something that may require manual action.
-    pub fn warning(&self, object: &ObjectReference, reason: &str, action: &str, note: &str) {
-        self.send(EventType::Warning, object, reason, action, note);
-    }
-
-    fn send(&self, type_: EventType, object: &ObjectReference, reason: &str, action: &str, note: &str) {
-        let event = Event {
-            type_,
-            reason: reason.to_owned(),
-            note: Some(cut(note, LONGEST_NOTE)),
-            action: action.to_owned(),
-            secondary: None,
-        };
-        let queued = Queued { event, object: object.clone(), at: Timestamp::now() };
+    /// Adds an Event about an object to its queue.
+    pub fn send<K: Resource>(&self, object: &K, kind: &K::DynamicType, event: Event) {
+        let reason = event.reason.clone();
+        let event = Event { note: cut(&event.note, LONGEST_NOTE), ..event };
+        let queued = Queued { event, object: object.object_ref(kind), at: Timestamp::now() };
         if self.0.waiting.lock().push(queued) {
             self.0.changed.notify_one();
         } else {

@@ -24,9 +24,9 @@ use super::work_queue::{Action, WorkQueue};
 use crate::observe::liveness::Heartbeat;
 
 /// The changes of an object while it is being reconciled. Behind one pointer, because thousands of reconciles wait.
-pub struct Latest<K: kube::Resource<DynamicType = ()> + 'static>(Arc<Slot<K>>);
+pub struct Latest<K: kube::Resource<DynamicType = ()> + 'static>(Arc<Watched<K>>);
 
-struct Slot<K: kube::Resource<DynamicType = ()> + 'static> {
+struct Watched<K: kube::Resource<DynamicType = ()> + 'static> {
     object: Key<K>,
     cache: Store<K>,
     changed: Notify,
@@ -159,8 +159,8 @@ impl<K: kube::Resource<DynamicType = ()> + Clone + 'static> Work<K> {
     }
 
     fn started(&mut self, object: &Key<K>, cache: &Store<K>) -> Latest<K> {
-        let slot = Slot { object: Arc::clone(object), cache: cache.clone(), changed: Notify::new() };
-        let latest = Latest(Arc::new(slot));
+        let watched = Watched { object: Arc::clone(object), cache: cache.clone(), changed: Notify::new() };
+        let latest = Latest(Arc::new(watched));
         self.latest.insert(Arc::clone(object), Latest(Arc::clone(&latest.0)));
         latest
     }

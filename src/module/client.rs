@@ -4,8 +4,6 @@
 
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use kube::Resource as _;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::Status;
 use serde_json::{Value, json};
@@ -19,7 +17,7 @@ use super::view::ModuleView;
 use crate::api::state::ModuleState;
 use crate::api::{MODULE_FINALIZER, Module, ModuleStatus, condition};
 use crate::controller::client::{self, is_refusal};
-use crate::controller::events::Events;
+use crate::controller::events::Event;
 use crate::controller::failure::Reason;
 
 /// A Module that was read, without its spec and status.
@@ -109,7 +107,7 @@ impl<'a> ModuleClient<'a> {
             }
             Err(kube::Error::Api(status)) if is_refusal(&status) => {
                 let words = rejection("The status of the Module cannot be written", &status);
-                self.event(Events::warning, Reason::VersionRefused.as_str(), &words);
+                self.event(Event::warning(Reason::VersionRefused.as_str(), "Reconcile", &words));
                 return Ok(Written::Refused(words));
             }
             Err(error) => return Err(error),
@@ -145,7 +143,7 @@ impl<'a> ModuleClient<'a> {
     }
 
     pub(super) fn warn(&self, reason: Reason, note: &str) {
-        self.event(Events::warning, reason.as_str(), note);
+        self.event(Event::warning(reason.as_str(), "Reconcile", note));
         tracing::warn!(%reason, note);
     }
 
@@ -153,23 +151,21 @@ impl<'a> ModuleClient<'a> {
         self.object.metadata.name.as_deref().unwrap_or_default()
     }
 
-    fn event(&self, send: fn(&Events, &ObjectReference, &str, &str, &str), reason: &str, note: &str) {
-        let mut reference: ObjectReference = self.object.object_ref(&ApiResource::erase::<Module>(&()));
-        reference.resource_version = None;
-        send(&self.ctx.events, &reference, reason, "Reconcile", note);
+    fn event(&self, event: Event) {
+        self.ctx.events.send(&self.object, &ApiResource::erase::<Module>(&()), event);
     }
 
     /// Creates Events if the Module's readiness or its reason changed, or if `immutable` was turned off.
     fn report(&self, before: &ModuleStatus, after: &ModuleStatus) {
         if let Some(note) = digests::unpinned(before, after) {
-            self.event(Events::normal, "ImmutableTurnedOff", &note);
+            self.event(Event::normal("ImmutableTurnedOff", "Reconcile", note));
         }
         let taken = |status: &ModuleStatus| {
             let addressable = condition::find(&status.conditions, ADDRESSABLE)?.clone();
             (addressable.reason == Reason::AddressTaken.as_str()).then_some(addressable)
         };
         if let (None, Some(taken)) = (taken(before), taken(after)) {
-            self.event(Events::warning, &taken.reason, &taken.message);
+            self.event(Event::warning(&taken.reason, "Reconcile", taken.message));
         }
         let Some(ready) = condition::find(&after.conditions, "Ready") else { return };
         let before = condition::find(&before.conditions, "Ready");
@@ -177,8 +173,8 @@ impl<'a> ModuleClient<'a> {
             return;
         }
         let (reason, note) = (&ready.reason, &ready.message);
-        let send = if Reason::is_progress(reason) { Events::normal } else { Events::warning };
-        self.event(send, reason, note);
+        let is_warning = !Reason::is_progress(reason);
+        self.event(Event { is_warning, ..Event::normal(reason, "Reconcile", note) });
         tracing::info!(ready = ready.status, reason, note, "status changed");
     }
 }

@@ -7,7 +7,7 @@ use kube::core::Status;
 use crate::domain::text::{cut, sentence};
 
 /// The longest part of the API server's message that is kept, in bytes: a webhook may answer with a page.
-const MAX_MESSAGE: usize = 400;
+const MAX_ANSWER: usize = 400;
 
 /// The requests that the API server rejects now, with messages for the status.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +24,6 @@ pub struct RejectedRequests {
 
 /// The message of a rejection for the status. `what` begins it: the request that was rejected.
 pub(super) fn rejection(what: &str, status: &Status) -> String {
-    let answer = cut(&status.message, MAX_MESSAGE);
+    let answer = cut(&status.message, MAX_ANSWER);
     sentence(&format!("{what}: the API server rejected the request: {answer}"))
 }

@@ -105,6 +105,12 @@ fn outcome(module: &ModuleView, facts: &Facts<'_>, summary: &Summary<'_>) -> (Ou
     // Includes a request that is throttled, and so has no token yet.
     let request_is_open = ledger.open_request().is_some() || requests::unopened(module).is_some();
     if module.spec.suspend {
+        // Versions that cannot be suspended are still worked on.
+        let is_refused =
+            facts.plan.change.iter().any(|change| facts.refused.names.contains(&change.target.name));
+        if let Some(message) = refused_versions(facts.refused, &of).filter(|_| is_refused) {
+            return (Outcome::Working, Reason::VersionRefused, message);
+        }
         return (Outcome::Idle, Reason::Suspended, format!("Suspended by spec.suspend; {of} stored."));
     }
     if let Some(problem) = &module.problem {
@@ -188,12 +194,8 @@ fn obstacle(
     if let Some(words) = &refused.module {
         return Some((Reason::VersionRefused, format!("{of} stored. {words}")));
     }
-    if !refused.names.is_empty() {
-        let words = format!("{of} stored. {}", refused.words);
-        let wait = if refused.creates { " Further versions wait until one can be created." } else { "" };
-        let others: Vec<&str> = refused.names.iter().skip(1).map(String::as_str).collect();
-        let others = and_others(&others, MAX_MESSAGE.saturating_sub(words.len() + wait.len()));
-        return Some((Reason::VersionRefused, format!("{words}{others}{wait}")));
+    if let Some(message) = refused_versions(refused, of) {
+        return Some((Reason::VersionRefused, message));
     }
     if let Some((first, child)) = summary.failed.first() {
         let count = summary.failed.len();
@@ -218,6 +220,18 @@ fn undeletable(summary: &Summary<'_>, of: &str) -> Option<(Reason, String)> {
         why(awaited)
     );
     Some((shared_reason(std::iter::once(awaited)), message))
+}
+
+/// The message if the API server refuses to create, change or delete Versions.
+fn refused_versions(refused: &RejectedRequests, of: &str) -> Option<String> {
+    if refused.names.is_empty() {
+        return None;
+    }
+    let words = format!("{of} stored. {}", refused.words);
+    let wait = if refused.creates { " Further versions wait until one can be created." } else { "" };
+    let others: Vec<&str> = refused.names.iter().skip(1).map(String::as_str).collect();
+    let others = and_others(&others, MAX_MESSAGE.saturating_sub(words.len() + wait.len()));
+    Some(format!("{words}{others}{wait}"))
 }
 
 /// The message if the digests of further versions cannot be recorded.

@@ -18,11 +18,11 @@ const TEST: Duration = Duration::from_secs(5);
 
 /// Canonical endpoint, region and bucket. A wrong region is another host at AWS, to which there may be no way: it is no reason to
 /// hold back requests with the right one.
-type Store = (Option<String>, String, String);
+type StoreKey = (Option<String>, String, String);
 
 /// The breakers that are open.
 #[derive(Debug, Default)]
-pub(super) struct CircuitBreakers(Mutex<HashMap<Store, Open>>);
+pub(super) struct CircuitBreakers(Mutex<HashMap<StoreKey, Open>>);
 
 #[derive(Debug)]
 struct Open {
@@ -38,7 +38,7 @@ struct Open {
 #[derive(Debug)]
 pub(super) struct RequestPermit<'a> {
     breakers: &'a CircuitBreakers,
-    store: Store,
+    store: StoreKey,
     key: String,
     /// Since when the request tests the store, if it does.
     tests_since: Option<Instant>,

@@ -69,6 +69,14 @@ pub enum Cause {
     Other { status: Option<u16>, code: Option<String>, detail: String },
 }
 
+impl StorageError {
+    /// Whether AWS has answered that the bucket is in another region. Names are unique there, so the one in this region was
+    /// deleted with all its objects.
+    pub fn shows_deleted_bucket(&self) -> bool {
+        self.location.endpoint.is_none() && matches!(self.cause, Cause::WrongRegion { right: Some(_) })
+    }
+}
+
 impl Cause {
     /// Whether new credentials may be accepted.
     pub(super) fn may_be_of_old_credentials(&self, operation: Operation) -> bool {

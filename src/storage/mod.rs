@@ -23,6 +23,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
+use reqwest::Certificate;
 use secrecy::SecretString;
 
 pub use error::{Cause, Operation, StorageError, advice_on_credentials};
@@ -32,7 +33,7 @@ pub use policy::{LocationNotAllowed, StorageRule, StorageRuleError, StorageRules
 pub use repetition::{StillWanted, always};
 pub use s3::get::{Object, ObjectBody};
 pub use s3::http::CaError;
-pub use upload_backoff::HeldBack;
+pub use upload_backoff::UploadDelayed;
 
 use crate::domain::{Endpoint, ObjectLocation};
 use circuit_breaker::CircuitBreakers;
@@ -53,18 +54,17 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Reads the AWS configuration (environment and profile) and checks the roots. Credentials are loaded by the first request.
+    /// Reads the AWS configuration (environment and profile). Credentials are loaded by the first request.
     ///
     /// # Errors
-    /// [`CaError`] if `ca_pem`, which is trusted in addition to the system's roots, contains no usable certificates, or if
-    /// there is neither `ca_pem` nor a root of the system.
-    pub async fn new(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
-        Ok(Self::with_clients(Clients::new(ca_pem, false).await?))
+    /// [`CaError`] if there is neither a root of the system nor one in `roots`, which are trusted in addition.
+    pub async fn new(roots: &[Certificate]) -> Result<Self, CaError> {
+        Ok(Self::with_clients(Clients::new(roots, false).await?))
     }
 
     /// As [`Self::new`], but requests over plain HTTP have small buffers: the registry streams many objects.
-    pub async fn for_signed_urls(ca_pem: Option<&[u8]>) -> Result<Self, CaError> {
-        Ok(Self::with_clients(Clients::new(ca_pem, true).await?))
+    pub async fn for_signed_urls(roots: &[Certificate]) -> Result<Self, CaError> {
+        Ok(Self::with_clients(Clients::new(roots, true).await?))
     }
 
     fn with_clients(clients: Clients) -> Self {
@@ -83,7 +83,21 @@ impl Storage {
 
     /// Looks up an object. `None` if it does not exist, or if its bucket does not.
     pub async fn head(&self, location: &ObjectLocation) -> Result<Option<Found>, StorageError> {
-        self.send(Operation::Head, location, Box::pin(self.look(location))).await
+        self.send(Operation::Head, location, Box::pin(self.head_with_fallback(location))).await
+    }
+
+    /// Looks up an object without its checksum, which S3 returns only if the encryption key can be used.
+    pub async fn head_without_checksum(
+        &self,
+        location: &ObjectLocation,
+    ) -> Result<Option<Found>, StorageError> {
+        let request = async {
+            let client = self.clients.get(location)?;
+            let omitted = Omitted { checksum_mode: true, ..Omitted::default() };
+            let result = requests::head(&client, location, omitted).await;
+            with_reason(&client, location, result).await
+        };
+        self.send(Operation::Head, location, Box::pin(request)).await
     }
 
     /// Checks that the bucket exists, which a HEAD of an object does not show.
@@ -93,12 +107,8 @@ impl Storage {
     pub async fn bucket_exists(&self, location: &ObjectLocation) -> Result<(), StorageError> {
         let request = async {
             let client = self.clients.get(location)?;
-            match requests::head_bucket(&client, location).await {
-                Err(cause) if cause.lacks_reason() => {
-                    Err(Box::pin(get::reason(&client, location)).await.unwrap_or(cause))
-                }
-                result => result,
-            }
+            let result = requests::head_bucket(&client, location).await;
+            with_reason(&client, location, result).await
         };
         self.send(Operation::Head, location, Box::pin(request)).await
     }
@@ -193,7 +203,7 @@ impl Storage {
         }
     }
 
-    async fn look(&self, location: &ObjectLocation) -> Result<Option<Found>, Cause> {
+    async fn head_with_fallback(&self, location: &ObjectLocation) -> Result<Option<Found>, Cause> {
         let head = |client, omitted| async move { requests::head(&client, location, omitted).await };
         self.read_with_fallback(Operation::Head, location, head).await
     }
@@ -256,5 +266,19 @@ impl Storage {
     fn error(&self, operation: Operation, location: &ObjectLocation, cause: Cause) -> StorageError {
         let endpoint = self.clients.other_store(location).map(|endpoint| endpoint.as_str().to_owned());
         StorageError { operation, location: Box::new(ObjectLocation { endpoint, ..location.clone() }), cause }
+    }
+}
+
+/// The result of a HEAD. Its answer has no body, so a GET may return the reason of an error.
+async fn with_reason<T>(
+    client: &Client,
+    location: &ObjectLocation,
+    result: Result<T, Cause>,
+) -> Result<T, Cause> {
+    match result {
+        Err(cause) if cause.lacks_reason() => {
+            Err(Box::pin(get::reason(client, location)).await.unwrap_or(cause))
+        }
+        result => result,
     }
 }

@@ -14,8 +14,8 @@ use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
 use std::time::{Duration, Instant};
 
-pub use self::rejection::HeldBack;
 use self::rejection::Rejection;
+pub use self::rejection::UploadDelayed;
 use super::{Cause, Encryption, PutOutcome, StorageError};
 use crate::domain::{Mutex, ObjectLocation, canonical_endpoint};
 
@@ -77,7 +77,7 @@ impl UploadBackoff {
         requested: bool,
         now: Instant,
         error: impl FnOnce(Cause) -> StorageError,
-    ) -> Result<UploadPermit<'_>, HeldBack> {
+    ) -> Result<UploadPermit<'_>, UploadDelayed> {
         let (prefix, folder) = UploadPrefix::of(location, encryption);
         let mut all = self.0.lock();
         let mut only = None;

@@ -6,7 +6,8 @@ use super::repetition::Repetitions;
 use super::s3::requests;
 use super::upload_backoff::UploadPermit;
 use super::{
-    Cause, Encryption, Found, HeldBack, Operation, PutOutcome, StillWanted, Storage, StorageError, Upload,
+    Cause, Encryption, Found, Operation, PutOutcome, StillWanted, Storage, StorageError, Upload,
+    UploadDelayed,
 };
 use crate::domain::ObjectLocation;
 
@@ -18,13 +19,13 @@ impl Storage {
     /// Permits the preparation of an upload. The permit is held until the upload has ended. `requested`: by a user.
     ///
     /// # Errors
-    /// [`HeldBack`] while the store rejects such uploads and another one is testing whether it still does.
+    /// [`UploadDelayed`] while the store rejects such uploads and another one is testing whether it still does.
     pub fn may_store(
         &self,
         location: &ObjectLocation,
         encryption: &Encryption,
         requested: bool,
-    ) -> Result<UploadPermit<'_>, HeldBack> {
+    ) -> Result<UploadPermit<'_>, UploadDelayed> {
         let error = |cause| self.error(Operation::Put, location, cause);
         self.backoff.permit(location, encryption, requested, Instant::now(), error)
     }
@@ -112,7 +113,7 @@ impl Storage {
         loop {
             // The caller checked too, but before a download that may have taken minutes.
             let unconditional = upload.create_only && attempts.omitted.condition;
-            if unconditional && self.look(location).await?.is_some() {
+            if unconditional && self.head_with_fallback(location).await?.is_some() {
                 return Ok(PutOutcome::AlreadyExists);
             }
             match requests::put(&client, location, upload, attempts.omitted).await {

@@ -155,10 +155,10 @@ impl Run<'_> {
     async fn publish(&mut self, target: &Target, permit: &StagingPermit) -> Result<Effect, AttemptError> {
         let (ctx, before) = (self.ctx, self.client.version().clone());
         let failed = match Box::pin(publish(ctx, &mut self.client, target, permit)).await {
-            Ok(outcome) => {
+            Ok(published) => {
                 self.mark_seen(false);
-                remember_location(ctx, &before, &outcome.published.location);
-                return Ok(report::published(&self.client, &before, target, &outcome));
+                remember_location(ctx, &before, &published.location);
+                return Ok(report::published(&self.client, &before, target, &published));
             }
             Err(AttemptError::Failed(failed)) => failed,
             Err(AttemptError::Outdated) => return Err(AttemptError::Outdated),
@@ -213,11 +213,13 @@ impl Run<'_> {
 
     /// Deletes all objects of a terminating Version, then removes our finalizer.
     async fn delete_all(&mut self) -> Result<Effect, AttemptError> {
+        let of_module = self.client.version().module().is_some();
+        let place = if of_module { " on its Module (if that is deleted, on the Version)" } else { "" };
         let stays = |Failure { message, reason, class }| {
             // The advice comes first: the Module quotes only the beginning.
             let advice = "The Version is kept until its object is deleted; to delete it and leave the object in the bucket, set \
-                          deletionPolicy: Retain.";
-            Failure { message: format!("{advice} {message}"), reason, class }
+                          deletionPolicy: Retain";
+            Failure { message: format!("{advice}{place}. {message}"), reason, class }
         };
         let locations = delete::all_locations(self.client.version());
         if let Some(ended) = self.delete(&locations, &Requests::default(), stays).await? {
@@ -242,7 +244,7 @@ impl Run<'_> {
         &mut self,
         locations: &[ObjectLocation],
         requests: &Requests,
-        explain: fn(Failure) -> Failure,
+        explain: impl FnOnce(Failure) -> Failure,
     ) -> Result<Option<Effect>, AttemptError> {
         let (done, result) = delete::objects(self.ctx, &self.client, locations).await;
         let failure = match result {

@@ -15,11 +15,11 @@ pub(crate) struct PutBasis {
     uid: Option<String>,
     is_terminating: bool,
     is_suspended: bool,
-    wanted: Option<Wanted>,
+    target: Option<PutTarget>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Wanted {
+struct PutTarget {
     location: ObjectLocation,
     repository: String,
     version: String,
@@ -84,12 +84,12 @@ impl PutBasis {
             uid: version.metadata.uid.clone(),
             is_terminating: version.is_terminating(),
             is_suspended: version.is_suspended(),
-            wanted: Target::of(version).ok().map(|target| Wanted::of(version, target)),
+            target: Target::of(version).ok().map(|target| PutTarget::of(version, target)),
         }
     }
 }
 
-impl Wanted {
+impl PutTarget {
     fn of(version: &VersionState, target: Target) -> Self {
         Self {
             repository: target.source_url(),

@@ -7,9 +7,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
 use kube::api::{Api, DynamicObject, GetParams};
-use kube::{Client, Resource as _};
 use serde_json::{Value, json};
 
 use super::progress::Progress;
@@ -227,11 +226,6 @@ fn without_policy(spec: Option<&Value>) -> Option<Value> {
         config.remove("deletionPolicy");
     }
     Some(spec)
-}
-
-/// The reference of a Version for Events. With a resourceVersion, no two Events would be aggregated.
-pub(super) fn reference(version: &VersionState) -> ObjectReference {
-    ObjectReference { resource_version: None, ..version.object_ref(&()) }
 }
 
 #[cfg(test)]

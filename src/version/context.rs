@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -27,7 +28,7 @@ use crate::controller::owners::Owners;
 use crate::domain::{Mutex, ObjectLocation};
 use crate::github::GitHub;
 use crate::observe::metrics::Metrics;
-use crate::storage::{HeldBack, PutOutcome, StillWanted, Storage, StorageError, StorageRules, Upload};
+use crate::storage::{PutOutcome, StillWanted, Storage, StorageError, StorageRules, Upload, UploadDelayed};
 
 /// What the controller works with.
 pub struct Context {
@@ -87,17 +88,17 @@ impl Moves {
 
 /// The failure of a PUT that is not sent because others like it have failed. It waits no longer than they do, and a request for
 /// a sync stays open. `jitter` is from 0 to 1.
-fn held_back(held: HeldBack, requested: bool, now: Timestamp, jitter: f64) -> Failure {
-    let pause = held.pause.mul_f64(1.0 + jitter / 4.0);
+fn upload_delayed(delayed: UploadDelayed, requested: bool, now: Timestamp, jitter: f64) -> Failure {
+    let pause = delayed.pause.mul_f64(1.0 + jitter / 4.0);
     // The failure of another location may require manual action there, and not here.
-    let note = if held.elsewhere {
+    let note = if delayed.elsewhere {
         " (other uploads below this prefix failed with this error; this one is attempted later)"
     } else {
         ""
     };
-    let message = format!("{}{note}", held.error);
-    let failure = held.error.into_failure(now);
-    if failure.class == Class::Stalled && held.confirmed && !held.elsewhere && !requested {
+    let message = format!("{}{note}", delayed.error);
+    let failure = delayed.error.into_failure(now);
+    if failure.class == Class::Stalled && delayed.confirmed && !delayed.elsewhere && !requested {
         return failure;
     }
     Failure { class: Class::Wait(now.checked_add(pause).unwrap_or(now)), message, ..failure }
@@ -114,7 +115,8 @@ impl Context {
         // A new request is tried once; the retries of one that failed wait like those of others.
         let requested = Requests { pending: false, ..target.requests.clone() }.any();
         let attempt = self.storage.may_store(&target.location, &encryption(target), requested);
-        attempt.map_err(|held| held_back(held, target.requests.any(), Timestamp::now(), rand::random()))
+        let any = target.requests.any();
+        attempt.map_err(|delayed| upload_delayed(delayed, any, Timestamp::now(), rand::random()))
     }
 
     pub(super) async fn put(
@@ -159,7 +161,7 @@ impl Context {
             seen,
             fate: self.owners.fate(version),
             awaits_digest: self.owners.awaits_module(version),
-            tries_now: progress.tries_now.is_set(),
+            tries_now: progress.tries_now.load(Relaxed),
         }
     }
 }

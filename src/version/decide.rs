@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::due::{after_restart, has_new_request, phase};
+use super::due::{after_restart, has_new_request, has_older_status, phase};
 use super::memory::{Attempt, ChangeKey};
-use super::status::standing;
+use super::status::{earlier_fetch_reason, standing};
 use crate::api::state::VersionState;
 use crate::api::target::{MISNAMED, Requests, Target, force_is_handled, left_behind};
 use crate::api::version::TYPE_MODULE;
@@ -126,11 +126,7 @@ pub(crate) fn decide(version: &VersionState, facts: &Facts<'_>) -> NextAction {
     let waits = |a: &&Attempt| !facts.tries_now && a.due > facts.now && a.key == ChangeKey::of(version);
     if let Some(attempt) = facts.attempt.filter(waits) {
         // A deletion is a change too: it makes a new generation.
-        return match verification_meanwhile(version, attempt.reason, facts) {
-            Some((due, verify)) if due <= facts.now => verify,
-            Some((due, _)) => NextAction::Wait(attempt.due.min(due)),
-            None => NextAction::Wait(attempt.due),
-        };
+        return wait(version, Some(attempt.reason), attempt.due, facts);
     }
     if version.is_terminating() {
         return match (version.has_finalizer, facts.fate) {
@@ -160,7 +156,19 @@ pub(crate) fn decide(version: &VersionState, facts: &Facts<'_>) -> NextAction {
         Ok(target) => towards(version, target, facts),
         Err(error) => NextAction::Reject(error.into()),
     };
-    restart_pause(version, facts, &action).map_or(action, NextAction::Wait)
+    match restart_pause(version, facts, &action) {
+        Some(due) => wait(version, version.status.reason().parse().ok(), due, facts),
+        None => action,
+    }
+}
+
+/// Nothing before `due`, after a failure. The recorded object is verified meanwhile.
+fn wait(version: &VersionState, failure: Option<Reason>, due: Timestamp, facts: &Facts<'_>) -> NextAction {
+    match failure.and_then(|failure| verification_meanwhile(version, failure, facts)) {
+        Some((at, verify)) if at <= facts.now => verify,
+        Some((at, _)) => NextAction::Wait(due.min(at)),
+        None => NextAction::Wait(due),
+    }
 }
 
 /// Whether a Version rests: this generation was handled, nothing is requested, and no verification is due. This is cheaper than
@@ -183,15 +191,6 @@ fn is_settled(version: &VersionState) -> bool {
     let status = &version.status;
     let is_handled = status.is_ready() == Some(true) && version.is_observed();
     is_handled && status.pending_force.is_none() && !has_older_status(version)
-}
-
-/// Whether the status is older than the Version: it was restored from a backup, and the object may have been deleted since.
-fn has_older_status(version: &VersionState) -> bool {
-    let status = &version.status;
-    let conditions = [&status.ready, &status.reconciling, &status.stalled];
-    let mut since = conditions.into_iter().flatten().filter_map(|condition| condition.since);
-    let created = version.metadata.creation_timestamp.as_ref();
-    created.is_some_and(|created| since.any(|since| since < created.0))
 }
 
 /// When the next verification is due, if there are any.
@@ -238,9 +237,11 @@ fn towards(version: &VersionState, target: Target, facts: &Facts<'_>) -> NextAct
     let standing = standing(version);
     let other_format = facts.seen.is_some_and(|seen| seen.other_format);
     let left_behind = !left_behind(version, &target.location).is_empty();
-    // An attempt for another location or repository failed, and the spec was changed back: the stored object may still fit.
-    let is_undone =
-        !version.is_observed() && (left_behind || facts.attempt.is_some_and(|attempt| attempt.elsewhere));
+    // An attempt for another location or repository failed, and the spec was changed back: the stored object may still fit,
+    // unless it had failed itself before.
+    let is_undone = !version.is_observed()
+        && earlier_fetch_reason(version).is_none()
+        && (left_behind || facts.attempt.is_some_and(|attempt| attempt.elsewhere));
     if target.requests.any()
         || !target.is_satisfied_by(version)
         || (standing.is_some_and(Reason::needs_fetch) && !is_undone)
@@ -275,12 +276,9 @@ fn towards(version: &VersionState, target: Target, facts: &Facts<'_>) -> NextAct
 /// Until when a Version waits whose last failure was before this process became leader. `None` if an attempt is requested.
 fn restart_pause(version: &VersionState, facts: &Facts<'_>, action: &NextAction) -> Option<Timestamp> {
     let failed = action.lane().is_some() && version.status.is_ready() != Some(true) && version.is_observed();
-    if facts.attempt.is_some()
-        || facts.seen.is_some()
-        || facts.tries_now
-        || has_new_request(version)
-        || !failed
-    {
+    // An intact object resolves no failure that needs a fetch.
+    let is_resolved = facts.seen.is_some() && !matches!(action, NextAction::Publish(_));
+    if facts.attempt.is_some() || is_resolved || facts.tries_now || has_new_request(version) || !failed {
         return None;
     }
     after_restart(version, facts.leading_since).filter(|due| *due > facts.now)

@@ -61,7 +61,11 @@ pub(crate) fn blocks_deletion(version: &VersionState, location: &ObjectLocation,
 async fn at(ctx: &Context, object: &VersionClient, location: &ObjectLocation) -> Result<(), AttemptError> {
     let version = object.version();
     ctx.rules.check(version.namespace(), location).map_err(Failure::from)?;
-    match ctx.storage.head(location).await.map_err(classified)? {
+    let found = match ctx.storage.head_without_checksum(location).await {
+        Err(error) if error.shows_deleted_bucket() => return Ok(()),
+        result => result.map_err(classified)?,
+    };
+    match found {
         Some(found) if is_ours(version, location, &found) || was_ours(ctx, version, location, &found) => {
             delete(ctx, object, location).await
         }

@@ -52,6 +52,15 @@ fn usual_pause(version: &VersionState, now: Timestamp) -> Duration {
     }
 }
 
+/// Whether the status is older than the Version: it was restored from a backup, and the object may have been deleted since.
+pub(super) fn has_older_status(version: &VersionState) -> bool {
+    let status = &version.status;
+    let conditions = [&status.ready, &status.reconciling, &status.stalled];
+    let mut since = conditions.into_iter().flatten().filter_map(|condition| condition.since);
+    let created = version.metadata.creation_timestamp.as_ref();
+    created.is_some_and(|created| since.any(|since| since < created.0))
+}
+
 /// Whether a user or the Module requests an attempt now.
 pub(super) fn has_new_request(version: &VersionState) -> bool {
     let requests = Requests::of(version);

@@ -1,14 +1,14 @@
 //! The effect of one action on a Version: what to write and which Events to send. One function applies it.
 
 use super::api_failure::api_failure;
-use super::client::{VersionClient, reference};
+use super::client::VersionClient;
 use super::decide::Lane;
 use super::memory::Attempt;
 use crate::api::VersionStatus;
 use crate::api::state::VersionState;
 use crate::api::target::{Target, force_is_handled, left_behind};
 use crate::controller::client::is_outdated;
-use crate::controller::events::Events;
+use crate::controller::events::{Event, Events};
 use crate::controller::failure::Failure;
 
 /// What an action results in. Parts are applied in the order of the fields; Events are sent only after the writes succeeded.
@@ -24,15 +24,6 @@ pub(crate) struct Effect {
     pub fetched: bool,
     /// How the reconcile ends; `None`: it continues with the Version as it is then.
     pub end: Option<End>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Event {
-    pub is_warning: bool,
-    pub reason: &'static str,
-    /// Its action: Publish, Verify, Delete or Reconcile.
-    pub action: &'static str,
-    pub note: String,
 }
 
 /// How a reconcile ends.
@@ -65,21 +56,6 @@ impl End {
             }
             (end, _) => end,
         }
-    }
-}
-
-impl Event {
-    pub(crate) fn normal(reason: &'static str, action: &'static str, note: String) -> Self {
-        Self { is_warning: false, reason, action, note }
-    }
-
-    pub(crate) fn warning(reason: &'static str, action: &'static str, note: String) -> Self {
-        Self { is_warning: true, reason, action, note }
-    }
-
-    pub(super) fn send(&self, events: &Events, version: &VersionState) {
-        let send = if self.is_warning { Events::warning } else { Events::normal };
-        send(events, &reference(version), self.reason, self.action, &self.note);
     }
 }
 
@@ -133,7 +109,7 @@ impl Effect {
         if let Some(status) = &self.status {
             client.write_status(status).await?;
         }
-        self.events.iter().for_each(|event| event.send(events, client.version()));
+        self.events.into_iter().for_each(|event| events.send(client.version(), &(), event));
         if self.reset_force {
             let has_failed = matches!(self.end, Some(End::Failed(_)));
             match reset_force(client, has_failed).await {
@@ -168,7 +144,7 @@ fn report_unreset(client: &VersionClient, events: &Events, error: &kube::Error) 
     let Failure { reason, message, .. } = api_failure(error);
     let note = format!("spec.forceSync could not be reset; the next attempt resets it. {message}");
     tracing::warn!(%reason, note, "forceSync stays true");
-    events.warning(&reference(client.version()), reason.as_str(), "Reconcile", &note);
+    events.send(client.version(), &(), Event::warning(reason.as_str(), "Reconcile", note));
 }
 
 fn has_left_behind(version: &VersionState) -> bool {
@@ -224,7 +200,7 @@ mod tests {
 
     #[test]
     fn an_event_names_what_was_attempted() {
-        let event = |note: &str| Event::warning("StorageRefused", "Publish", note.to_owned());
+        let event = |note: &str| Event::warning("StorageRefused", "Publish", note);
         let effect = Effect::default().with_event(event("one")).with_event(event("two")).during("Delete");
         assert_eq!(effect.events.iter().map(|event| event.action).collect::<Vec<_>>(), ["Delete"; 2]);
     }

@@ -18,7 +18,7 @@ pub(super) enum Existing {
 }
 
 /// Looks up an object that has to be this Version's, if flags allow its location.
-pub(super) async fn look(
+pub(super) async fn find_ours(
     ctx: &Context,
     version: &VersionState,
     location: &ObjectLocation,
@@ -118,6 +118,7 @@ pub(super) fn adopt(version: &VersionState, target: &Target, found: &Found) -> O
         stored_now: false,
         answers,
         stored_at: found.stored_at,
+        replaced: None,
     })
 }
 

@@ -4,14 +4,15 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::client::{VersionClient, reference};
+use super::client::VersionClient;
 use super::context::Context;
 use super::credentials::awaits_secret;
-use super::effect::{Effect, End, Event};
+use super::effect::{Effect, End};
 use super::memory::{Attempt, ChangeKey};
 use super::outcome::{AttemptError, AttemptFailure};
 use crate::api::state::VersionState;
 use crate::api::target::{Requests, satisfies_spec};
+use crate::controller::events::Event;
 use crate::controller::failure::{Class, Failure, LONGEST_DELAY, Reason};
 use crate::domain::text::NEXT_ATTEMPT;
 use crate::domain::time::time_between;
@@ -48,14 +49,19 @@ pub(super) fn failed(
         end: Some(End::Failed(Box::new(attempt))),
         ..Effect::default()
     };
-    if version.status.reason() != failure.reason.as_str() {
+    if is_new(version, failure.reason) {
         tracing::warn!(reason = %failure.reason, cause = failure.message, "the attempt failed");
         // GitHub usually rejects a new token for some seconds: that is no warning.
         let is_warning = failure.reason != Reason::TokenNotReady;
-        let (reason, note) = (failure.reason.as_str(), failure.message);
+        let (reason, note) = (failure.reason.as_str().to_owned(), failure.message);
         effect = effect.with_event(Event { is_warning, reason, action: "Publish", note });
     }
     effect
+}
+
+/// Whether a failure is reported: its reason is not that of the last status, or it is the first one of a deletion.
+pub(super) fn is_new(version: &VersionState, reason: Reason) -> bool {
+    version.status.reason() != reason.as_str() || (version.is_terminating() && !version.is_observed())
 }
 
 /// Ends a reconcile whose outcome is not written to the status. A failure with a new reason is logged and sent as an Event.
@@ -66,7 +72,8 @@ pub(super) fn unwritten(ctx: &Context, version: &VersionState, ended: AttemptErr
     let failure = after_fetch(failure, fetched, last);
     if last.is_none_or(|(reason, _)| reason != failure.reason) {
         tracing::warn!(reason = %failure.reason, cause = failure.message, "the reconcile failed; retrying");
-        ctx.events.warning(&reference(version), failure.reason.as_str(), "Reconcile", &failure.message);
+        let event = Event::warning(failure.reason.as_str(), "Reconcile", &failure.message);
+        ctx.events.send(version, &(), event);
     }
     End::Failed(Box::new(new_attempt(before, None, &failure)))
 }

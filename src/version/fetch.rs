@@ -1,16 +1,19 @@
 //! From a tag to a normalised archive on disk.
 
+use std::time::{Duration, Instant};
+
 use tempfile::NamedTempFile;
 use tokio::fs::File;
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
 
+use super::client::VersionClient;
 use super::context::Context;
 use super::credentials::credential;
 use super::outcome::AttemptFailure;
 use super::publish_delay::recalled;
 use super::scheduler::{FetchPermit, LEAST_BYTES, LOW_SPEED_TIME};
 use crate::api::state::VersionState;
-use crate::api::target::Target;
+use crate::api::target::{Requests, Target};
 use crate::archive::{self, ArchiveError, Normalised};
 use crate::controller::failure::{Failure, Reason};
 use crate::domain::{ArchiveFormat, Repository};
@@ -20,13 +23,15 @@ use crate::workdir;
 /// Fetches the archive of the first tag that exists, with the credentials of the Version's Secret.
 pub(super) async fn fetch(
     ctx: &Context,
-    version: &VersionState,
+    object: &VersionClient,
     target: &Target,
     permit: &FetchPermit,
 ) -> Result<(Fetched, NamedTempFile), AttemptFailure> {
+    let version = object.version();
     let (credential, secret) = credential(ctx, version, target).await?;
     let resource_version = secret.as_ref().and_then(|(_, resource_version)| resource_version.as_deref());
-    if let Some(known) = known_failure(ctx, version, target, &credential, resource_version) {
+    let disregarded = rejections_before(&target.requests, object.progress.begun);
+    if let Some(known) = known_failure(ctx, version, target, &credential, resource_version, disregarded) {
         return Err(AttemptFailure { secret, ..Failure::from(known).into() });
     }
     let spool_failed = |error: std::io::Error| {
@@ -65,19 +70,34 @@ pub(super) async fn fetch(
 }
 
 /// What prevents a fetch and is known without a request: a rate limit that a status named, or a recent rejection of the
-/// credential. `secret`: the resourceVersion of the credential's Secret.
+/// credential. `secret`: the resourceVersion of the credential's Secret. Rejections until `disregarded` do not count.
 fn known_failure(
     ctx: &Context,
     version: &VersionState,
     target: &Target,
     credential: &Credential,
     secret: Option<&str>,
+    disregarded: Option<Instant>,
 ) -> Option<FetchError> {
     recalled(ctx, version, target, credential, secret).or_else(|| {
         let last =
             ctx.memories.with(version.uid(), |memory| memory.attempt.as_ref().map(|attempt| attempt.at));
-        ctx.github.refused(&target.repository, credential, last)
+        ctx.github.refused(&target.repository, credential, last.max(disregarded))
     })
+}
+
+/// How much older than a reconcile a rejection may be that answers the request of its Module. Such a request reaches one Version
+/// after another, and not each of them is to test the credential.
+const SHARED_FOR: Duration = Duration::from_secs(10);
+
+/// Until when rejections of the credential do not answer these requests, in a reconcile that has `begun` then: the credential may
+/// have been corrected before the request.
+fn rejections_before(requests: &Requests, begun: Option<Instant>) -> Option<Instant> {
+    if requests.force_sync || requests.requested_at.is_some() {
+        begun
+    } else {
+        begun?.checked_sub(SHARED_FOR).filter(|_| requests.module_request.is_some())
+    }
 }
 
 /// The failure of a fetch that leaves its permit to another repository.
@@ -139,6 +159,23 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+
+    #[test]
+    fn a_rejection_from_before_a_new_request_does_not_answer_it() {
+        let start = Instant::now();
+        let begun = start + SHARED_FOR;
+        let token = || Some("now".to_owned());
+        for (requests, expected) in [
+            (Requests { force_sync: true, ..Requests::default() }, Some(begun)),
+            (Requests { requested_at: token(), ..Requests::default() }, Some(begun)),
+            (Requests { module_request: token(), ..Requests::default() }, Some(start)),
+            (Requests { module_request: token(), requested_at: token(), ..Requests::default() }, Some(begun)),
+            (Requests { pending: true, ..Requests::default() }, None),
+            (Requests::default(), None),
+        ] {
+            assert_eq!(rejections_before(&requests, Some(begun)), expected, "{requests:?}");
+        }
+    }
 
     #[test]
     fn a_download_that_breaks_off_is_an_outage_like_one_that_never_begins() {

@@ -37,6 +37,7 @@ pub(crate) mod warnings;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -73,7 +74,7 @@ pub async fn reconcile(
     latest: Latest<VersionState>,
     ctx: Arc<Context>,
 ) -> Action {
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(Progress::new());
     tokio::select! {
         biased;
         requeue = work(&version, &ctx, &progress) => requeue,
@@ -92,7 +93,7 @@ async fn superseded(
 ) -> Option<Arc<VersionState>> {
     loop {
         let now = latest.next().await;
-        let (publishes, own) = (progress.publishes.is_set(), progress.file_names.lock().clone());
+        let (publishes, own) = (progress.publishes.load(Relaxed), progress.file_names.lock().clone());
         if now.as_ref().is_none_or(|now| is_superseded(version, now, publishes, &own)) {
             drop(progress.sending().await);
             return now;
@@ -107,7 +108,7 @@ fn abandon(ctx: &Context, version: &VersionState, now: Option<&VersionState>, pr
     if now.is_some_and(|now| now.uid() == version.uid()) {
         let left = version.metadata.resource_version.clone().zip(Some(Instant::now()));
         ctx.memories.with(version.uid(), |memory| {
-            if progress.has_permit.is_set() {
+            if progress.has_permit.load(Relaxed) {
                 memory.interruptions.count(Instant::now());
             }
             memory.last_written = memory.last_written.take().or(left);
@@ -128,7 +129,7 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progres
     };
     loop {
         if lane == Lane::Publish {
-            progress.publishes.set();
+            progress.publishes.store(true, Relaxed);
             if let Some(pause) = publish_delay(ctx, version) {
                 return_trial(ctx, version);
                 return Action::requeue(pause);
@@ -138,11 +139,11 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progres
         if lane == Lane::Publish {
             // While this Version waited, another one of the same account may have met the next limit.
             let limit = limited(ctx, version, attempt.as_deref());
-            if let Some(pause) = limit.filter(|_| !progress.tries_now.is_set()) {
+            if let Some(pause) = limit.filter(|_| !progress.tries_now.load(Relaxed)) {
                 // Its Secret is polled from then on.
                 return Action::requeue(pause.min(SECRET_POLL_INTERVAL));
             }
-            progress.has_permit.set();
+            progress.has_permit.store(true, Relaxed);
         }
         let since = Instant::now();
         // Boxed, and created only with the permit, so that the futures of thousands of waiting Versions stay small.
@@ -222,7 +223,7 @@ async fn next_lane(
     {
         // Boxed: it may read a Secret.
         if Box::pin(secret_may_work(ctx, version, attempt.as_deref(), secret)).await {
-            progress.tries_now.set();
+            progress.tries_now.store(true, Relaxed);
             action = decide(version, &ctx.facts(version, attempt.as_deref(), None, progress));
         } else if let NextAction::Wait(due) = action {
             return Err(requeue_at(next_poll(due, now), now));

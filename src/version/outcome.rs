@@ -94,13 +94,8 @@ pub(crate) struct Published {
     pub(super) answers: bool,
     /// When it was stored, by the clock of S3, if known.
     pub(super) stored_at: Option<Timestamp>,
-}
-
-/// The result of an attempt that succeeded.
-pub(crate) struct PublishOutcome {
-    pub published: Published,
     /// The text of an Event, if the content of a version that is not immutable was replaced.
-    pub replaced: Option<String>,
+    pub(super) replaced: Option<String>,
 }
 
 #[cfg(test)]

@@ -11,9 +11,9 @@ use super::client::VersionClient;
 use super::compare::{compare, file_name_before, replaced};
 use super::content::{Content, other_bytes};
 use super::context::{Context, classified};
-use super::existing::{Existing, adopt, is_stored_as_recorded, look};
+use super::existing::{Existing, adopt, find_ours, is_stored_as_recorded};
 use super::fetch::{fetch, normalise};
-use super::outcome::{AttemptError, PublishOutcome};
+use super::outcome::{AttemptError, Published};
 use super::report;
 use super::scheduler::{FetchPermit, StagingPermit};
 use super::store::{Store, record};
@@ -29,13 +29,13 @@ pub(crate) async fn publish(
     object: &mut VersionClient,
     target: &Target,
     staging: &StagingPermit,
-) -> Result<PublishOutcome, AttemptError> {
-    // Nothing is sent to a host that flags do not allow. `look` checks each location.
+) -> Result<Published, AttemptError> {
+    // Nothing is sent to a host that flags do not allow. `find_ours` checks each location.
     if !ctx.github.host_allowed(&target.repository) {
         let host = target.repository.host();
         return Err(Failure::from(FetchError::HostNotAllowed { host }).into());
     }
-    let existing = look(ctx, object.version(), &target.location).await?;
+    let existing = find_ours(ctx, object.version(), &target.location).await?;
     let is_stored = is_stored_as_recorded(object.version(), target, &existing);
     let mut publish = Publish { ctx, object, target, existing, lost: is_stored == Some(false) };
     let result = publish.prepare_and_store(staging).await;
@@ -53,7 +53,7 @@ struct Publish<'a> {
 }
 
 impl Publish<'_> {
-    async fn prepare_and_store(&mut self, staging: &StagingPermit) -> Result<PublishOutcome, AttemptError> {
+    async fn prepare_and_store(&mut self, staging: &StagingPermit) -> Result<Published, AttemptError> {
         let Self { ctx, target, .. } = *self;
         if let Existing::Ours(found) = &self.existing
             && let Some(published) = adopt(self.object.version(), target, found)
@@ -61,7 +61,7 @@ impl Publish<'_> {
             ctx.storage.verified(&target.location, &encryption(target));
             let bytes_changed = self.bytes_changed(&published.content).await;
             let replaced = replaced(self.object.version(), &published.content.digest, bytes_changed);
-            return Ok(PublishOutcome { published, replaced });
+            return Ok(Published { replaced, ..published });
         }
         self.bucket_is_back().await?;
         record(self.object, &target.location).await?;
@@ -69,7 +69,7 @@ impl Publish<'_> {
         let permit = staging.fetch().await;
         // Checked again: during the wait, the store may have rejected another PUT.
         let _attempt = ctx.may_store(target)?;
-        let (fetched, raw) = fetch(ctx, self.object.version(), target, &permit).await?;
+        let (fetched, raw) = fetch(ctx, self.object, target, &permit).await?;
         if let Some(to) = &fetched.moved_to {
             report::moved(ctx, self.object.version(), &target.source_url(), to);
         }
@@ -83,7 +83,7 @@ impl Publish<'_> {
         tag: &str,
         raw: NamedTempFile,
         permit: FetchPermit,
-    ) -> Result<PublishOutcome, AttemptError> {
+    ) -> Result<Published, AttemptError> {
         let Self { ctx, target, lost, .. } = *self;
         let (made, permit) = normalise(ctx, raw, target.format(), permit).await?;
         let content = Content {
@@ -110,8 +110,7 @@ impl Publish<'_> {
         let replaced = replaced(version, &content.digest, bytes_changed);
         let object = &mut *self.object;
         let mut store = Store { ctx, object, target, made: &made, content: &content, source: &source };
-        let published = store.store(&self.existing).await?;
-        Ok(PublishOutcome { published, replaced })
+        Ok(Published { replaced, ..store.store(&self.existing).await? })
     }
 
     /// Checks the bucket first if the last attempt did not find it, which saves useless downloads.
@@ -133,7 +132,7 @@ impl Publish<'_> {
             Existing::Ours(found) if version.status.is_recorded_at(&target.location) => {
                 found.ownership.clone()
             }
-            _ => match look(self.ctx, version, &recorded).await {
+            _ => match find_ours(self.ctx, version, &recorded).await {
                 Ok(Existing::Ours(found)) => found.ownership,
                 _ => None,
             },

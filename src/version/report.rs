@@ -4,35 +4,36 @@ use jiff::Timestamp;
 
 use super::client::VersionClient;
 use super::context::Context;
-use super::effect::{Effect, Event};
-use super::outcome::PublishOutcome;
+use super::effect::Effect;
+use super::outcome::Published;
 use crate::api::VersionStatus;
 use crate::api::state::VersionState;
 use crate::api::target::Target;
+use crate::controller::events::Event;
 use crate::controller::failure::Reason;
 
 pub(super) fn published(
     client: &VersionClient,
     before: &VersionState,
     target: &Target,
-    outcome: &PublishOutcome,
+    published: &Published,
 ) -> Effect {
-    let status = client.current.published(&outcome.published, &target.requests, Timestamp::now());
-    let note = stored_note(outcome, &status);
-    let is_news = outcome.published.stored_now || !before.status.synced || has_failed(before);
+    let status = client.current.published(published, &target.requests, Timestamp::now());
+    let note = stored_note(published, &status);
+    let is_news = published.stored_now || !before.status.synced || has_failed(before);
     let mut effect = Effect::status(status);
     if is_news {
         tracing::info!(note, "published");
         effect = effect.with_event(Event::normal(Reason::Synced.as_str(), "Publish", note));
     }
-    if let Some(text) = &outcome.replaced {
-        effect.events.push(Event::warning(Reason::ContentReplaced.as_str(), "Publish", text.clone()));
+    if let Some(text) = &published.replaced {
+        effect.events.push(Event::warning(Reason::ContentReplaced.as_str(), "Publish", text));
     }
     effect
 }
 
-fn stored_note(outcome: &PublishOutcome, status: &VersionStatus) -> String {
-    let how = if outcome.published.stored_now { "Stored" } else { "Found" };
+fn stored_note(published: &Published, status: &VersionStatus) -> String {
+    let how = if published.stored_now { "Stored" } else { "Found" };
     let source = status.source.as_ref();
     format!(
         "{how} {}, {} bytes, SHA-256 {}, {}",
@@ -52,7 +53,7 @@ pub(super) fn moved(ctx: &Context, version: &VersionState, from: &str, to: &str)
             "The repository {from} has moved to {to}; change repoUrl. GitHub redirects the old name only until \
              another owner takes it, whose content would then be published."
         );
-        Event::warning("RepositoryMoved", "Publish", text).send(&ctx.events, version);
+        ctx.events.send(version, &(), Event::warning("RepositoryMoved", "Publish", text));
     }
 }
 

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use self::repository::{Admission, Repository, RepositoryHealth};
+use self::repository::{Admission, RepositoryHealth, ScheduledRepository};
 use self::silent_hosts::{SilentHosts, Turn};
 use self::transfer::Transfer;
 pub(super) use self::transfer::{LEAST_BYTES, LOW_SPEED_TIME};
@@ -45,7 +45,7 @@ pub struct FetchScheduler {
     /// As `failing`, for those that already have a staging permit. A semaphore of its own, since holders of `failing` wait for
     /// staging permits.
     failing_fetches: Arc<Semaphore>,
-    repositories: Mutex<HashMap<String, Repository>>,
+    repositories: Mutex<HashMap<String, ScheduledRepository>>,
     /// The number of downloads at once.
     max: usize,
     /// Notified whenever a failing repository has answered.
@@ -228,13 +228,13 @@ impl FetchScheduler {
         self.repository(repository, |found| found.health(store))
     }
 
-    fn repository<T>(&self, repository: &str, of: impl FnOnce(&mut Repository) -> T) -> T {
+    fn repository<T>(&self, repository: &str, of: impl FnOnce(&mut ScheduledRepository) -> T) -> T {
         let mut all = self.repositories.lock();
         if all.len() >= REMEMBERED && !all.contains_key(repository) {
             // Each Version that waits, or has a staging permit, holds a copy.
             all.retain(|_, known| Arc::strong_count(&known.admission) > 1);
         }
-        of(all.entry(repository.to_owned()).or_insert_with(|| Repository::new(self.max)))
+        of(all.entry(repository.to_owned()).or_insert_with(|| ScheduledRepository::new(self.max)))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::api::VersionStatus;
 use crate::api::condition::{self, Outcome};
 use crate::api::requests::{PendingForce, shorten_recorded};
 use crate::api::state::VersionState;
-use crate::api::target::{Requests, Target, left_behind};
+use crate::api::target::{Requests, Target, left_behind, satisfies_spec};
 use crate::controller::client;
 use crate::controller::failure::{Failure, Reason};
 use crate::domain::ObjectLocation;
@@ -29,19 +29,36 @@ pub(crate) struct Snapshot {
 /// The unresolved reason why `Ready` is not True, also if a suspension or a later failure has written another reason. `None`: no
 /// failure is unresolved.
 pub(crate) fn standing(version: &VersionState) -> Option<&str> {
-    let status = &version.status;
-    let ready = status.ready.as_ref().filter(|ready| !ready.is_true)?;
-    let quiet = [&status.stalled, &status.reconciling];
-    let noted = quiet.into_iter().flatten().find(|c| !c.is_true && c.reason.parse::<Reason>().is_ok());
-    let noted = noted.map(|condition| &*condition.reason);
+    let ready = version.status.ready.as_ref().filter(|ready| !ready.is_true)?;
     let last = Some(&*ready.reason).filter(|reason| *reason != Reason::Suspended.as_str());
     // A failure that only a fetch resolves stays longer than one that a HEAD resolves.
-    noted.filter(|reason| Reason::needs_fetch(reason)).or(last).or(noted)
+    earlier_fetch_reason(version).or(last).or_else(|| kept_reason(version))
 }
 
-/// The reason of an unresolved failure that only a fetch resolves.
+/// The reason that [`keep_reason`] has kept.
+fn kept_reason(version: &VersionState) -> Option<&str> {
+    let quiet = [&version.status.stalled, &version.status.reconciling];
+    let kept = quiet.into_iter().flatten().find(|c| !c.is_true && c.reason.parse::<Reason>().is_ok());
+    kept.map(|condition| &*condition.reason)
+}
+
+/// The reason of an unresolved failure that only a fetch resolves, and that is not the last failure.
+pub(crate) fn earlier_fetch_reason(version: &VersionState) -> Option<&str> {
+    kept_reason(version).filter(|reason| Reason::needs_fetch(reason))
+}
+
+/// The reason of an unresolved failure that only a fetch resolves. A failure at this generation for another object than the
+/// stored one is none: it is resolved once the spec is changed back.
 fn fetch_reason(version: &VersionState) -> Option<&str> {
+    if version.is_observed() && is_for_other_object(version) {
+        return earlier_fetch_reason(version);
+    }
     standing(version).filter(|reason| Reason::needs_fetch(reason))
+}
+
+/// Whether the spec wants another object than the one that is stored.
+fn is_for_other_object(version: &VersionState) -> bool {
+    version.status.synced && !satisfies_spec(version)
 }
 
 impl Snapshot {
@@ -54,14 +71,14 @@ impl Snapshot {
         Self { version: serde_json::from_value(object).unwrap_or_default(), status }
     }
 
-    fn with(&self, verdict: &Outcome, reason: Reason, message: &str, now: Timestamp) -> VersionStatus {
+    fn with(&self, outcome: &Outcome, reason: Reason, message: &str, now: Timestamp) -> VersionStatus {
         let mut after = self.status.clone();
         let generation = self.version.metadata.generation;
         after.observed_generation = generation;
         after.conditions =
-            condition::set(&after.conditions, verdict, reason.as_str(), message, generation, now);
+            condition::set(&after.conditions, outcome, reason.as_str(), message, generation, now);
         let created = self.version.metadata.creation_timestamp.as_ref();
-        if let Some(created) = created.filter(|_| *verdict == Outcome::Ready) {
+        if let Some(created) = created.filter(|_| *outcome == Outcome::Ready) {
             // An earlier time, from a backup, shows that the object was not verified since the restore.
             for Condition { last_transition_time: since, .. } in ours(&mut after.conditions) {
                 *since = since.clone().max(created.clone());
@@ -90,7 +107,7 @@ impl Snapshot {
         requests: &Requests,
         now: Timestamp,
     ) -> VersionStatus {
-        let Published { location, content, source, stored_now, answers, stored_at } = published;
+        let Published { location, content, source, stored_now, answers, stored_at, replaced: _ } = published;
         let mut after = if left_behind(&self.version, location).is_empty() {
             self.with(&Outcome::Ready, Reason::Synced, &stored(Some(location)), now)
         } else {
@@ -126,9 +143,9 @@ impl Snapshot {
         is_stored: Option<bool>,
         now: Timestamp,
     ) -> VersionStatus {
-        let verdict = if failure.is_transient() { Outcome::Working } else { Outcome::Stalled };
-        let mut after = self.with(&verdict, failure.reason, &failure.message, now);
-        if !Reason::needs_fetch(failure.reason.as_str()) {
+        let outcome = if failure.is_transient() { Outcome::Working } else { Outcome::Stalled };
+        let mut after = self.with(&outcome, failure.reason, &failure.message, now);
+        if is_for_other_object(&self.version) || !Reason::needs_fetch(failure.reason.as_str()) {
             keep_reason(&mut after, fetch_reason(&self.version));
         }
         after.synced = is_stored.or(after.synced);

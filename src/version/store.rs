@@ -8,7 +8,7 @@ use super::client::VersionClient;
 use super::compare::{PutKind, changed_back};
 use super::content::Content;
 use super::context::{Context, classified};
-use super::existing::{Existing, archive_of, look, user_request};
+use super::existing::{Existing, archive_of, find_ours, user_request};
 use super::outcome::{AttemptError, AttemptFailure, Published, Unwanted};
 use super::warnings;
 use crate::api::target::Target;
@@ -54,6 +54,7 @@ impl Store<'_> {
             stored_now: true,
             answers: true,
             stored_at: None,
+            replaced: None,
         };
         if let Existing::Ours(found) = existing
             && !target.requests.any()
@@ -67,7 +68,7 @@ impl Store<'_> {
         for _ in 0..MAX_LOCATIONS {
             if kind == PutKind::Overwrite {
                 // The download took time: what is overwritten must still be ours, with the same content.
-                let existing = look(ctx, self.object.version(), &location).await?;
+                let existing = find_ours(ctx, self.object.version(), &location).await?;
                 kind = PutKind::of(self.object.version(), &location, &existing, content);
             }
             if kind == PutKind::FreshKey {
@@ -123,7 +124,7 @@ impl Store<'_> {
     /// object, and has no report about the archive.
     fn warn(&self) {
         for event in warnings::of_archive(&self.made.report) {
-            event.send(&self.ctx.events, self.object.version());
+            self.ctx.events.send(self.object.version(), &(), event);
         }
     }
 
@@ -157,7 +158,7 @@ impl Store<'_> {
             return Ok(true);
         }
         // The object was stored by this attempt's own PUT, whose answer was lost, by an earlier attempt, or by another client.
-        match look(ctx, self.object.version(), location).await? {
+        match find_ours(ctx, self.object.version(), location).await? {
             Existing::Ours(found) => Ok(content.is_in(&found)),
             Existing::None => {
                 Err(classified(ctx.storage.refused_without_object(location, &encryption)).into())

@@ -1,7 +1,7 @@
 //! Warning Events about an archive that was stored: one of each kind. Pure.
 
-use super::effect::Event;
 use crate::archive::{Listed, Report};
+use crate::controller::events::Event;
 use crate::controller::failure::Reason;
 use crate::domain::text::{and_more, counted};
 
@@ -103,7 +103,7 @@ mod tests {
         ];
         assert_eq!(notes.len(), expected.len());
         for (note, (reason, begins, word)) in notes.iter().zip(expected) {
-            assert_eq!((note.reason, note.is_warning), (reason.as_str(), true));
+            assert_eq!((note.reason.as_str(), note.is_warning), (reason.as_str(), true));
             assert!(note.note.starts_with(begins) && note.note.contains(word), "{}", note.note);
             assert!(reason.is_note());
         }

@@ -15,11 +15,20 @@ const LAYERS: [&[&str]; 8] = [
     &["api"],
     &["controller"],
     &["module", "version", "registry"],
-    &["command", "startup"],
+    &["startup", "command"],
     &["cli", "operator", "serve"],
 ];
 /// Both servers are composed from the flags.
 const SIDEWAYS: [(&str, &str); 3] = [("command", "startup"), ("operator", "cli"), ("serve", "cli")];
+/// What a module does not import although it is in a lower layer. `version` has no type of a Module, so it reads none.
+const NEVER: [(&str, &str); 6] = [
+    ("module", "github"),
+    ("module", "storage"),
+    ("registry", "github"),
+    ("version", "api::module"),
+    ("version", "api::state::listing"),
+    ("version", "api::state::module"),
+];
 
 /// Path of a file below `src`, and the paths (`version::publish`) that its production code imports.
 type Imports = BTreeMap<String, BTreeSet<String>>;
@@ -38,7 +47,10 @@ fn no_import_points_up_or_sideways() {
             let to = import.split("::").next().unwrap();
             let allowed =
                 from == to || layer(to).is_some_and(|to| to < own) || SIDEWAYS.contains(&(from, to));
-            if !allowed {
+            let is_denied = NEVER.iter().any(|(module, path)| {
+                from == *module && format!("{import}::").starts_with(&format!("{path}::"))
+            });
+            if !allowed || is_denied {
                 wrong.push(format!("{file} imports {import}"));
             }
         }
@@ -73,7 +85,7 @@ fn each_reason_occurs_outside_of_its_table() {
     };
     let occurs = |reason: &Reason| {
         sources.iter().any(|(file, text)| {
-            let is_own = file == "controller::failure::reason" && is_in(text, &format!("Self::{reason}"));
+            let is_own = file == "controller::failure::rules" && is_in(text, &format!("Self::{reason}"));
             is_own || is_in(text, &format!("Reason::{reason}"))
         })
     };

@@ -232,7 +232,7 @@ async fn a_module_that_is_deleted_and_made_again_reports_what_holds_its_name() {
     let kept = world.module_when("mod", denied).await;
     let message = condition(&kept, "Ready")["message"].as_str().unwrap();
     assert!(message.contains("is being deleted. 1 Version cannot be deleted; first v1.0.0:"), "{message}");
-    assert!(message.contains("set deletionPolicy: Retain"), "{message}");
+    assert!(message.contains("set deletionPolicy: Retain on its Module"), "{message}");
     world.bed.s3.clear_faults(&world.name);
     world.versions_are(&[]).await;
 }

@@ -608,7 +608,7 @@ async fn a_deletion_that_is_refused_at_one_of_two_places_strikes_the_other() {
     world.version_fails("net", "OldObjectKept").await;
     world.kubectl(&["delete", "version", "net", "--wait=false"]);
     let message = world.version_fails("net", "StorageAccessDenied").await;
-    assert!(message.contains("leave the object in the bucket, set deletionPolicy: Retain"), "{message}");
+    assert!(message.contains("leave the object in the bucket, set deletionPolicy: Retain. "), "{message}");
     let stuck = world.get_version("net").await.unwrap().unwrap();
     assert_eq!(stuck["status"]["objects"], json!([before["status"]["storage"]]), "what is left to delete");
     assert_eq!(world.bed.s3.keys(&other).await.unwrap(), [""; 0]);

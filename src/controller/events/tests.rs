@@ -5,15 +5,17 @@ use std::future::{pending, ready};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
+use kube::api::{ApiResource, DynamicObject};
 use kube::client::Body;
 use tokio::sync::mpsc;
 
 use super::waiting::QUEUE;
 use super::*;
+use crate::api::{Module, Version};
 
 #[test]
 fn an_event_that_may_be_repeated_takes_little_memory() {
-    assert!(size_of::<(u64, Written)>() <= 64, "thousands are kept: an Event itself has some kilobytes");
+    assert!(size_of::<(u64, WrittenEvent)>() <= 64, "thousands are kept: an Event itself has some kilobytes");
     let object = |length| ObjectReference { name: Some("a".repeat(length)), ..ObjectReference::default() };
     for length in [1, LONGEST_NAME, LONGEST_NAME + 1, 253] {
         let name = event_name(&object(length), Timestamp::now());
@@ -47,10 +49,10 @@ fn a_burst_is_written_at_once_and_the_rest_at_intervals() {
     assert_eq!(at_once, BURST as usize);
 }
 
-fn warn(events: &Events, kind: &str, namespace: &str) {
-    let [kind, namespace] = [kind, namespace].map(|text| Some(text.to_owned()));
-    let object = ObjectReference { kind, namespace, ..ObjectReference::default() };
-    events.warning(&object, "BucketNotFound", "Reconcile", "");
+fn warn<K: Resource<DynamicType = ()>>(events: &Events, namespace: &str) {
+    let kind = ApiResource::erase::<K>(&());
+    let object = DynamicObject::new("net", &kind).within(namespace);
+    events.send(&object, &kind, Event::warning("BucketNotFound", "Reconcile", ""));
 }
 
 #[tokio::test]
@@ -63,9 +65,9 @@ async fn a_warning_about_a_module_waits_for_none_about_versions() {
     let events = Events::start(Client::new(server, "default"));
     // More than there is room for.
     for _ in 0..=QUEUE {
-        warn(&events, "Version", "version");
+        warn::<Version>(&events, "version");
     }
-    warn(&events, "Module", "module");
+    warn::<Module>(&events, "module");
     let first = requests.recv().await.unwrap();
     assert!(first.contains("/namespaces/module/"), "{first}");
 }
@@ -86,10 +88,10 @@ async fn a_namespace_whose_webhook_hangs_delays_no_event_of_another_one() {
     });
     let events = Events::start(Client::new(server, "default"));
     for _ in 0..=QUEUE {
-        warn(&events, "Module", "hung");
+        warn::<Module>(&events, "hung");
     }
     for _ in 0..2 {
-        warn(&events, "Module", "other");
+        warn::<Module>(&events, "other");
     }
     for namespace in ["hung", "other", "other"] {
         let path = tokio::time::timeout(Duration::from_secs(30), requests.recv()).await.unwrap().unwrap();

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::runtime::events::{Event, EventType};
 
 /// Length of each queue. Further Events are dropped to bound memory.
 pub(super) const QUEUE: usize = 2048;
@@ -12,6 +11,27 @@ pub(super) const QUEUE: usize = 2048;
 const SHARE: usize = QUEUE * 3 / 4;
 /// The largest number of namespaces of which an Event is written at one time.
 const AT_ONCE: usize = 8;
+
+/// What an Event reports about its object.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Event {
+    /// Whether manual action may be required.
+    pub is_warning: bool,
+    pub reason: String,
+    /// Its action: Publish, Verify, Delete or Reconcile.
+    pub action: &'static str,
+    pub note: String,
+}
+
+impl Event {
+    pub fn normal(reason: &str, action: &'static str, note: impl Into<String>) -> Self {
+        Self { is_warning: false, reason: reason.to_owned(), action, note: note.into() }
+    }
+
+    pub fn warning(reason: &str, action: &'static str, note: impl Into<String>) -> Self {
+        Self { is_warning: true, ..Self::normal(reason, action, note) }
+    }
+}
 
 /// An Event that is to be written.
 pub(super) struct Queued {
@@ -28,17 +48,17 @@ pub(super) struct Waiting {
     /// The namespaces of which an Event is being written.
     busy: HashSet<Option<String>>,
     /// The number of Events that had been taken when the last one of a namespace was.
-    turns: HashMap<Option<String>, u64>,
+    last_taken: HashMap<Option<String>, u64>,
     taken: u64,
 }
 
 impl Waiting {
     /// Adds an Event. Returns whether there was room for it.
     pub(super) fn push(&mut self, queued: Queued) -> bool {
-        let urgency = match (queued.event.type_, queued.object.kind.as_deref()) {
-            (EventType::Warning, Some("Module")) => 0,
-            (EventType::Warning, _) => 1,
-            (EventType::Normal, _) => 2,
+        let urgency = match (queued.event.is_warning, queued.object.kind.as_deref()) {
+            (true, Some("Module")) => 0,
+            (true, _) => 1,
+            (false, _) => 2,
         };
         let queue = &mut self.queues[urgency];
         let of_namespace = |other: &&Queued| other.object.namespace == queued.object.namespace;
@@ -53,21 +73,21 @@ impl Waiting {
     /// Removes the next Event that may be written: of one namespace, one at a time. Namespaces take turns, so that a long list of
     /// one delays no other.
     pub(super) fn take(&mut self) -> Option<Queued> {
-        let Self { queues, busy, turns, taken } = self;
+        let Self { queues, busy, last_taken, taken } = self;
         if busy.len() >= AT_ONCE {
             return None;
         }
         let next = queues.iter_mut().find_map(|queue| {
             let namespaces = queue.iter().map(|queued| &queued.object.namespace).enumerate();
             let free = namespaces.filter(|(_, namespace)| !busy.contains(*namespace));
-            let (at, _) = free.min_by_key(|(_, namespace)| turns.get(*namespace))?;
+            let (at, _) = free.min_by_key(|(_, namespace)| last_taken.get(*namespace))?;
             queue.remove(at)
         })?;
-        if turns.len() >= QUEUE {
-            turns.clear();
+        if last_taken.len() >= QUEUE {
+            last_taken.clear();
         }
         *taken += 1;
-        turns.insert(next.object.namespace.clone(), *taken);
+        last_taken.insert(next.object.namespace.clone(), *taken);
         busy.insert(next.object.namespace.clone());
         Some(next)
     }
@@ -86,13 +106,7 @@ mod tests {
     fn event(text: &str) -> Queued {
         let parts: Vec<&str> = text.split('/').collect();
         let [kind, namespace, name] = [1, 2, 3].map(|part| Some(parts[part].to_owned()));
-        let event = Event {
-            type_: if parts[0] == "Warning" { EventType::Warning } else { EventType::Normal },
-            reason: text.to_owned(),
-            note: None,
-            action: String::new(),
-            secondary: None,
-        };
+        let event = Event { is_warning: parts[0] == "Warning", ..Event::normal(text, "Reconcile", "") };
         let object = ObjectReference { kind, namespace, name, ..ObjectReference::default() };
         Queued { event, object, at: Timestamp::UNIX_EPOCH }
     }

@@ -8,8 +8,8 @@ mod classify_github;
 mod classify_storage;
 mod columns;
 mod delay;
-mod reason;
 mod reasons;
+mod rules;
 
 use std::time::Duration;
 

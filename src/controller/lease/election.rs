@@ -60,8 +60,8 @@ pub(crate) enum RenewalFailure {
 ///
 /// After a timeout the pause is already over, and after a conflict the Lease was read again. Both are retried at once, so
 /// that a request that hangs costs [`REQUEST_TIMEOUT`] and no more. Others would fail again at once.
-pub(crate) fn pause_after(refusal: RenewalFailure) -> Duration {
-    match refusal {
+pub(crate) fn pause_after(failure: RenewalFailure) -> Duration {
+    match failure {
         RenewalFailure::Late | RenewalFailure::Outdated => Duration::ZERO,
         RenewalFailure::Other => RENEW / 2,
     }

@@ -212,15 +212,15 @@ impl LeaderLease {
             Err(error) => error,
         };
         tracing::warn!(%error, "cannot renew the leader lease; retrying");
-        let mut refusal = error.kind();
-        if refusal == RenewalFailure::Outdated {
+        let mut failure = error.kind();
+        if failure == RenewalFailure::Outdated {
             // A write whose response was lost changed the resourceVersion, or another client labelled the Lease.
             match self.election.read_own().await {
                 Ok(own) => self.lease = own.ok_or(LeadershipLost::Taken)?,
-                Err(error) => refusal = error.kind(),
+                Err(error) => failure = error.kind(),
             }
         }
-        Ok(pause_after(refusal))
+        Ok(pause_after(failure))
     }
 
     /// Releases the Lease, so that another replica becomes the leader at once. This process must not act as the leader any more.

@@ -179,6 +179,16 @@ fn what_keeps_a_module_from_its_goal_is_said() {
         assert_eq!((conditions(&status), reason(&status).0), (expected, word));
         assert!(reason(&status).1.contains(part), "{}", reason(&status).1);
     }
+    let names = ["network-1.0.0".to_owned()].into();
+    let refused = RejectedRequests { names, words: "not on a Friday".into(), ..RejectedRequests::default() };
+    let children = all.clone().map(|c| c.of(&wants_two().suspended()));
+    let status = pass(&wants_two().suspended().view(), &children, &refused, None).status;
+    assert_eq!((conditions(&status), reason(&status).0), (WORKING, "VersionRefused"));
+    assert!(reason(&status).1.ends_with("stored. not on a Friday"), "{}", reason(&status).1);
+    let suspended = json!({"spec": {"moduleSuspended": true}});
+    let children = children.map(|c| c.with(suspended.clone()));
+    let status = pass(&wants_two().suspended().view(), &children, &refused, None).status;
+    assert_eq!(reason(&status).0, "Suspended", "a refusal from before");
     let ownerless = wants_two().status(&[stored_child("1.0.0"), child("2.0.0").ownerless()], None);
     assert_eq!((conditions(&ownerless), reason(&ownerless).0), (STALLED, "NameTaken"));
     let command = "kubectl annotate --field-manager=opendepot-release --overwrite -n acme \

@@ -33,6 +33,22 @@ fn messages_say_what_where_and_what_to_do() {
 }
 
 #[test]
+fn a_bucket_of_that_name_in_another_region_is_another_one_at_aws() {
+    let elsewhere = || Cause::WrongRegion { right: Some("eu-west-1".into()) };
+    let minio = Some("https://minio.example.com".to_owned());
+    for (endpoint, cause, expected) in [
+        (None, elsewhere(), true),
+        (None, Cause::WrongRegion { right: None }, false),
+        (None, Cause::BucketMissing, false),
+        (minio, elsewhere(), false),
+    ] {
+        let location = Box::new(ObjectLocation { endpoint, ..location() });
+        let error = StorageError { operation: Head, location, cause };
+        assert_eq!(error.shows_deleted_bucket(), expected, "{error}");
+    }
+}
+
+#[test]
 fn a_message_names_the_process_whose_request_it_was() {
     let location = location();
     let causes = [

@@ -22,6 +22,7 @@ use aws_sdk_s3::config::{
 };
 use aws_types::service_config::ServiceConfigKey;
 use hyper_util::client::proxy::matcher::Matcher;
+use reqwest::Certificate;
 
 use super::credentials::CredentialsCache;
 use super::default_chain::DefaultChain;
@@ -68,8 +69,8 @@ struct ClientKey {
 impl Clients {
     /// Reads the AWS configuration (environment and profile). `small_buffers`: whether requests to S3
     /// over plain HTTP have them, unless they use a proxy.
-    pub(crate) async fn new(ca_pem: Option<&[u8]>, small_buffers: bool) -> Result<Self, CaError> {
-        let http = http_client(ca_pem)?;
+    pub(crate) async fn new(roots: &[Certificate], small_buffers: bool) -> Result<Self, CaError> {
+        let http = http_client(roots)?;
         let small_buffers = small_buffers.then(|| Arc::new(Matcher::from_system()));
         let objects = ProxyRouter { small_buffers, ..http.clone() };
         // The default region chain queries the instance's metadata service, which takes seconds on machines without one. Each

@@ -9,8 +9,6 @@ use aws_sdk_s3::primitives::SdkBody;
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use reqwest::{Certificate, Client, ClientBuilder, redirect};
-use rustls::RootCertStore;
-use rustls_pki_types::{CertificateDer, pem::PemObject};
 use thiserror::Error;
 
 use super::plain_http::{CONNECT_TIMEOUT, with_host};
@@ -25,31 +23,17 @@ const IDLE: Duration = Duration::from_secs(4);
 /// How long each request to a server that failed has a new connection: until no connection from before is kept.
 const AFTER_FAILURE: Duration = IDLE.saturating_mul(2);
 
-/// Why the PEM roots of `--ca-file`, or those of the system, cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum CaError {
-    #[error(
-        "--ca-file: contains no certificate: use a file with one or more `-----BEGIN CERTIFICATE-----` blocks"
-    )]
-    Empty,
-    /// Counted from 1.
-    #[error(
-        "--ca-file: certificate {number} cannot be read: {problem}; replace it, or remove it from the file"
-    )]
-    Certificate { number: usize, problem: String },
-    #[error(
-        "cannot use the system's certificates: {problem}; install CA certificates, or name a file of them with --ca-file"
-    )]
-    System { problem: String },
-}
+/// Why the roots of the system cannot be used.
+#[derive(Debug, Error)]
+#[error(
+    "cannot use the system's certificates: {0}; install CA certificates, or name a file of them with --ca-file"
+)]
+pub struct CaError(String);
 
 /// The clients of both servers, with additional roots.
-pub(super) fn http_client(ca_pem: Option<&[u8]>) -> Result<ProxyRouter, CaError> {
-    if let Some(pem) = ca_pem {
-        check_roots(pem)?;
-    }
-    let proxied = SharedHttpConnector::new(Http::new(ca_pem, CONNECT_TIMEOUT, |builder| builder)?);
-    let direct = SharedHttpConnector::new(Http::new(ca_pem, LINK_TIMEOUT, ClientBuilder::no_proxy)?);
+pub(super) fn http_client(roots: &[Certificate]) -> Result<ProxyRouter, CaError> {
+    let proxied = SharedHttpConnector::new(Http::new(roots, CONNECT_TIMEOUT, |builder| builder)?);
+    let direct = SharedHttpConnector::new(Http::new(roots, LINK_TIMEOUT, ClientBuilder::no_proxy)?);
     Ok(ProxyRouter { proxied, direct, small_buffers: None, limit: None })
 }
 
@@ -58,20 +42,18 @@ pub(super) fn http_client(ca_pem: Option<&[u8]>) -> Result<ProxyRouter, CaError>
 /// It never uses HTTP/2, whose streams share one connection and its window: downloads that slow clients do not read would stop all
 /// others, and a connection that drops packets would be used again after a timeout.
 fn client(
-    ca_pem: Option<&[u8]>,
+    roots: &[Certificate],
     connect_timeout: Duration,
     settings: impl FnOnce(ClientBuilder) -> ClientBuilder,
 ) -> Result<Client, CaError> {
-    let unusable = |error: reqwest::Error| CaError::System { problem: causes(&error) };
-    let roots = ca_pem.map(Certificate::from_pem_bundle).transpose().map_err(unusable)?;
     let builder = Client::builder()
         .http1_only()
         .pool_idle_timeout(IDLE)
         .redirect(redirect::Policy::none())
         .referer(false)
         .connect_timeout(connect_timeout)
-        .tls_certs_merge(roots.into_iter().flatten());
-    settings(builder).build().map_err(unusable)
+        .tls_certs_merge(roots.iter().cloned());
+    settings(builder).build().map_err(|error| CaError(causes(&error)))
 }
 
 /// Sends requests of the SDK.
@@ -89,13 +71,12 @@ struct Http {
 
 impl Http {
     fn new(
-        ca_pem: Option<&[u8]>,
+        roots: &[Certificate],
         connect_timeout: Duration,
         settings: fn(ClientBuilder) -> ClientBuilder,
     ) -> Result<Self, CaError> {
-        let pooled = client(ca_pem, connect_timeout, settings)?;
-        let unpooled =
-            client(ca_pem, connect_timeout, |builder| settings(builder).pool_max_idle_per_host(0))?;
+        let pooled = client(roots, connect_timeout, settings)?;
+        let unpooled = client(roots, connect_timeout, |builder| settings(builder).pool_max_idle_per_host(0))?;
         Ok(Self { pooled, unpooled, failed: Arc::default() })
     }
 
@@ -134,17 +115,6 @@ fn not_sent(error: reqwest::Error) -> ConnectorError {
     if error.is_timeout() { ConnectorError::timeout(error.into()) } else { ConnectorError::io(error.into()) }
 }
 
-/// Parses the roots before the client does, which does not say which one is invalid.
-fn check_roots(pem: &[u8]) -> Result<(), CaError> {
-    let mut roots = RootCertStore::empty();
-    for (index, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
-        let wrong = |problem: String| CaError::Certificate { number: index + 1, problem };
-        let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
-        roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
-    }
-    if roots.is_empty() { Err(CaError::Empty) } else { Ok(()) }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use http_body_util::BodyExt as _;
@@ -155,12 +125,9 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub(in crate::storage) const ROOT: &str =
-        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/root.pem"));
-
     /// The clients without the environment's proxy, since tests connect to loopback.
-    pub(in crate::storage) fn without_proxy(ca_pem: Option<&[u8]>) -> ProxyRouter {
-        let clients = http_client(ca_pem).unwrap();
+    pub(in crate::storage) fn without_proxy(roots: &[Certificate]) -> ProxyRouter {
+        let clients = http_client(roots).unwrap();
         ProxyRouter { proxied: clients.direct.clone(), ..clients }
     }
 
@@ -187,7 +154,7 @@ pub(super) mod tests {
             assert!(closed.expect("the client closes it").is_err(), "it sends nothing more");
             (protocol, String::from_utf8(request).unwrap().to_lowercase(), answered.elapsed())
         });
-        let client = without_proxy(Some(authority.pem().as_bytes()));
+        let client = without_proxy(&[Certificate::from_pem(authority.pem().as_bytes()).unwrap()]);
         let answer = client.call(HttpRequest::get(url).unwrap()).await.unwrap();
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "ok");
         let (protocol, request, unused) = served.await.unwrap();
@@ -196,18 +163,5 @@ pub(super) mod tests {
         assert!(request.starts_with("get /modules/vpc/a%20b.zip?x-id=getobject http/1.1\r\n"), "{request}");
         assert!(request.contains(&format!("\r\nhost: {host}\r\n")), "{request}");
         assert!(!request.contains("accept-encoding"), "the bytes are used as they are stored: {request}");
-    }
-
-    #[test]
-    fn roots_are_checked_before_they_are_used() {
-        assert_eq!(check_roots(ROOT.as_bytes()), Ok(()));
-        assert_eq!(check_roots(ROOT.repeat(2).as_bytes()), Ok(()));
-        assert_eq!(check_roots(b""), Err(CaError::Empty));
-        assert_eq!(check_roots(b"no certificate"), Err(CaError::Empty));
-        let no_certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        for damaged in [no_certificate, "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"] {
-            let refused = check_roots(format!("{ROOT}{damaged}").as_bytes());
-            assert!(matches!(refused, Err(CaError::Certificate { number: 2, .. })), "{refused:?}");
-        }
     }
 }

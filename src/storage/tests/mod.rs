@@ -69,6 +69,17 @@ async fn a_head_shows_size_checksum_and_owner() {
 }
 
 #[tokio::test]
+async fn a_head_without_checksum_needs_no_encryption_key() {
+    let (location, served) =
+        answering("HTTP/1.1 200 OK\r\netag: x\r\ncontent-length: 7\r\nconnection: close\r\n\r\n").await;
+    let found = storage_with_keys().head_without_checksum(&location).await.expect("an answer");
+    assert_eq!(found.expect("an object").size, Some(7));
+    let request = served.await.expect("served");
+    assert!(request.starts_with("head /modules/vpc/a.zip http/1.1"), "{request}");
+    assert!(!request.contains("x-amz-checksum-mode"), "{request}");
+}
+
+#[tokio::test]
 async fn a_put_announces_length_checksum_owner_and_condition() {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all(b"archive").expect("written");

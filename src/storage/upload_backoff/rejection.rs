@@ -41,7 +41,7 @@ pub(super) struct Rejection {
 
 /// Why an upload is not worth preparing now.
 #[derive(Debug)]
-pub struct HeldBack {
+pub struct UploadDelayed {
     /// The error of the last upload that was rejected.
     pub error: StorageError,
     /// Whether only uploads to other folders were rejected; this one was not tried yet.
@@ -73,7 +73,7 @@ impl Rejection {
         requested: bool,
         now: Instant,
         error: impl FnOnce(Cause) -> StorageError,
-    ) -> Result<bool, HeldBack> {
+    ) -> Result<bool, UploadDelayed> {
         let elsewhere = !self.folders.contains(folder);
         if requested && (self.uploads < MANY || now.duration_since(self.last) >= JUST_NOW) {
             return Ok(false);
@@ -82,7 +82,7 @@ impl Rejection {
         if self.permitted.is_some_and(|since| now.duration_since(since) < PERMIT) || next > now {
             let pause = next.saturating_duration_since(now).max(FIRST_PAUSE);
             let confirmed = self.count >= CONFIRMED;
-            return Err(HeldBack { error: error(self.cause.clone()), elsewhere, confirmed, pause });
+            return Err(UploadDelayed { error: error(self.cause.clone()), elsewhere, confirmed, pause });
         }
         self.permitted = Some(now);
         Ok(true)

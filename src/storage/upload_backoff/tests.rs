@@ -22,7 +22,7 @@ fn failed(key: &str) -> impl FnOnce(Cause) -> StorageError {
 }
 
 /// Whether one was held back, for what others met in this folder or elsewhere, and for how many seconds.
-fn held(asked: Result<UploadPermit<'_>, HeldBack>) -> Option<(bool, u64)> {
+fn held(asked: Result<UploadPermit<'_>, UploadDelayed>) -> Option<(bool, u64)> {
     let held = asked.err()?;
     assert_eq!(Err(held.error.cause), denied());
     Some((held.elsewhere, held.pause.as_secs()))
@@ -43,7 +43,7 @@ impl World {
         self.start + Duration::from_secs(seconds)
     }
 
-    fn permit(&self, key: &str, seconds: u64) -> Result<UploadPermit<'_>, HeldBack> {
+    fn permit(&self, key: &str, seconds: u64) -> Result<UploadPermit<'_>, UploadDelayed> {
         self.backoff.permit(&at(key), &self.encryption, false, self.now(seconds), failed(key))
     }
 

@@ -9,9 +9,10 @@ use super::Run;
 use crate::api::state::StoredLocation;
 use crate::api::target::Target;
 use crate::controller::client::explain;
+use crate::controller::events::Event;
 use crate::controller::failure::{Failure, Reason};
 use crate::version::decide::Seen;
-use crate::version::effect::{Effect, Event};
+use crate::version::effect::Effect;
 use crate::version::existing::{find, is_ours, matches_status, not_ours, other_format};
 use crate::version::outcome::AttemptFailure;
 

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use crate::controller::bulkhead::{Bulkhead, BulkheadPermit};
 
-pub(super) struct Repository {
+pub(super) struct ScheduledRepository {
     health: RepositoryHealth,
     /// The stores of its Versions that failed since it last answered.
     failing_stores: HashSet<u64>,
@@ -41,7 +41,7 @@ pub(super) enum RepositoryHealth {
     Failing,
 }
 
-impl Repository {
+impl ScheduledRepository {
     pub(super) fn new(max: usize) -> Self {
         let health = RepositoryHealth::New(Arc::new(Semaphore::new(1)));
         // As for staging permits: one queue has no use for more than a namespace may have in one store.

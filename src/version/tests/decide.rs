@@ -115,6 +115,38 @@ fn a_failed_move_that_is_undone_needs_a_look_and_no_fetch() {
     assert_eq!(decided(&stored().failed(&missing), true), "publish");
 }
 
+#[test]
+fn a_failure_of_what_is_stored_outlasts_a_failed_detour_that_is_undone() {
+    let stall = || Failure::stalled(Reason::ImmutableContentChanged, "another digest");
+    let config = |change: Value| json!({"spec": {"moduleConfigRef": change}});
+    let bucket = |name: &str| config(json!({"storageConfig": {"s3": {"bucket": name}}}));
+    let url = |host: &str| config(json!({"repoUrl": format!("https://{host}/acme/network")}));
+    let missing = Failure::retry(Reason::TagNotFound, "no tag");
+    for (there, back, failure) in [
+        (bucket("other"), bucket("shelf"), Failure::stalled(Reason::StorageNotAllowed, "")),
+        (bucket("other"), bucket("shelf"), stall()),
+        (url("git.example.com"), url("github.com"), Failure::stalled(Reason::HostNotAllowed, "")),
+        (url("git.example.com"), url("github.com"), missing),
+    ] {
+        for (begins, records, expected) in [
+            (stored(), false, "verify"),
+            (stored(), true, "verify"),
+            (stored().failed(&stall()), false, "publish"),
+            (stored().failed(&stall()), true, "publish"),
+        ] {
+            let mut away = begins.with(there.clone()).next_generation();
+            if records {
+                away = away.clone().with_status(&away.current().publishing(&away.target().location, at(300)));
+            }
+            let failed = away.failed(&failure).failed(&failure);
+            let back = failed.clone().with(back.clone()).next_generation();
+            let attempt = Attempt { elsewhere: true, ..attempt_for(ChangeKey::of(&failed.version()), NOW) };
+            let facts = Facts { attempt: Some(&attempt), verify_interval: None, ..facts() };
+            assert_eq!(word(&decide(&back.version(), &facts)), expected, "{}, {records}", failure.reason);
+        }
+    }
+}
+
 fn storage_failure() -> Failure {
     Failure::retry(Reason::StorageUnavailable, "S3 is away")
 }
@@ -251,7 +283,8 @@ fn an_archive_under_another_format_s_name_is_made_anew_once_that_is_corrected() 
     let format = |format: &str| json!({"spec": {"moduleConfigRef": {"fileFormat": format}}});
     let misnamed = stored().with(format("tar")).next_generation();
     let NextAction::Reject(failure) = decision(&misnamed) else { panic!("{:?}", decision(&misnamed)) };
-    assert!(failure.message.contains("first.zip") && failure.message.contains("tar"), "{}", failure.message);
+    let start = r#"spec.fileName is "first.zip", and moduleConfigRef.fileFormat is tar"#;
+    assert!(failure.message.starts_with(start), "{}", failure.message);
     let rejected = misnamed.failed(&failure);
     // The bytes may be those of either format: an early release stored a tar under this name.
     assert_eq!(of(&rejected.clone().with(format("zip")).next_generation()), "publish");
@@ -489,6 +522,27 @@ fn after_a_restart_what_waits_for_a_person_still_does() {
 }
 
 #[test]
+fn an_object_is_verified_while_its_version_waits_after_a_restart() {
+    let interval = Duration::from_secs(2);
+    let decided = |version: &Fixture, verified: Option<i64>, seen| {
+        let now = at(NOW + 3);
+        let verified = verified.map(at);
+        let facts = Facts { verify_interval: Some(interval), now, verified, seen, ..facts() };
+        decide(&version.version(), &facts)
+    };
+    let stalled = Failure::stalled(Reason::RepositoryNotFound, "");
+    let failed = stored().failed(&stalled);
+    assert_eq!(word(&decided(&failed, None, None)), "verify");
+    let elsewhere = moved(stored()).failed(&stalled);
+    assert_eq!(word(&decided(&elsewhere, None, None)), "verify recorded");
+    // The intact object is no reason to ask GitHub.
+    assert_eq!(word(&decided(&failed, None, Some(Seen { other_format: false }))), "wait");
+    let next = decided(&failed, Some(NOW + 3), None);
+    assert!(matches!(next, NextAction::Wait(due) if due <= at(NOW + 5)), "{next:?}");
+    assert_eq!(word(&decided(&failed.next_generation(), None, None)), "publish");
+}
+
+#[test]
 fn after_a_restart_what_its_content_stalls_for_more_than_a_day_waits_for_its_time_of_day() {
     // `failed` says that it stalled at second 200.
     let waits = |reason, uid: &str, now: i64| {
@@ -530,7 +584,8 @@ fn after_a_restart_what_waited_for_github_still_does_unless_somebody_asks_again(
         let mut times = BTreeSet::new();
         for n in 0..100 {
             let version = version.clone().with(json!({"metadata": {"uid": format!("uid-{n}")}}));
-            let NextAction::Wait(due) = decision(&version) else { panic!("{:?}", decision(&version)) };
+            let action = decide(&version.version(), &Facts { verify_interval: None, ..facts() });
+            let NextAction::Wait(due) = action else { panic!("{action:?}") };
             assert!(shortly_after.contains(&due), "{due}");
             times.insert(due);
         }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::super::failed::new_attempt;
+use super::super::failed::{is_new, new_attempt};
 use super::super::memory::{Attempt, ChangeKey, Memories};
 use super::{Fixture, at, passing, stored, version};
 use crate::api::REQUESTED_AT;
@@ -20,6 +20,16 @@ fn an_outage_in_between_does_not_make_a_missing_tag_new() {
     let again = new_attempt(Some(outage), None, &tag);
     assert_eq!((again.since, again.failures), (since, 82));
     assert!(again.ends - again.at > HOURLY / 2, "it is looked for hourly");
+}
+
+#[test]
+fn a_refused_deletion_is_reported_although_the_version_failed_like_that_before() {
+    let denied = Failure::retry(Reason::StorageAccessDenied, "denied");
+    let is_new = |version: &Fixture| is_new(&version.version(), Reason::StorageAccessDenied);
+    let failed = stored().failed(&denied);
+    assert!(is_new(&stored()) && !is_new(&failed) && !is_new(&failed.clone().next_generation()));
+    let deleted = failed.terminating().next_generation();
+    assert!(is_new(&deleted) && !is_new(&deleted.failed(&denied)));
 }
 
 #[test]
