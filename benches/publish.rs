@@ -80,9 +80,9 @@ fn bare(bed: &Testbed, name: &str, versions: usize) -> Duration {
 }
 
 async fn bare_loop(name: &str, ca: &str, versions: usize) {
-    let ca = std::fs::read(ca).unwrap();
-    let storage = &Storage::new(Some(&ca)).await.unwrap();
-    let github = &GitHub::new(&Settings { ca_pem: Some(ca), ..Settings::default() }).unwrap();
+    let roots = opendepot::startup::ca_certificates(Some(Path::new(ca))).unwrap();
+    let storage = &Storage::new(&roots).await.unwrap();
+    let github = &GitHub::new(&Settings { roots, ..Settings::default() }).unwrap();
     let repository = &Repository::from_parts(name, "mod").unwrap();
     let started = Instant::now();
     stream::iter(0..versions)

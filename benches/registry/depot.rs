@@ -87,7 +87,7 @@ impl Depot {
             tokens_dir: None,
             anonymous: false,
             login: false,
-            ca_pem: None,
+            roots: Vec::new(),
             own_token: None,
         };
         let access = Access::start(&settings, self.client.clone(), metrics.clone()).unwrap();
@@ -97,7 +97,7 @@ impl Depot {
         let (index, health) = watch::start(&self.client, &scope, fold, &Liveness::default(), &mut tasks);
         tokio::spawn(async move { while tasks.join_next().await.is_some() {} });
         health.listed().await;
-        let storage = Arc::new(Storage::for_signed_urls(None).await.unwrap());
+        let storage = Arc::new(Storage::for_signed_urls(&[]).await.unwrap());
         let keys = CurrentKeys::new(None).unwrap();
         let pages = Pages {
             index,

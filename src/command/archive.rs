@@ -160,7 +160,7 @@ async fn fetch(
         extra_hosts: vec![repository.host()],
         any_reference: true,
         max_archive_bytes: arguments.archives.max_archive_size,
-        ca_pem: ca_certificates(arguments.ca_file.as_deref())?,
+        roots: ca_certificates(arguments.ca_file.as_deref())?,
         ..github::Settings::default()
     })?;
     let given = arguments.token.clone().filter(|token| !token.expose_secret().trim().is_empty());

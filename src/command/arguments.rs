@@ -49,10 +49,11 @@ pub(crate) fn namespace(text: &str) -> Result<String, String> {
     valid(name, is_dns_label(name), "write the name of one namespace, such as team-a")
 }
 
+/// The host of GitHub, as [`Repository::host`] spells it.
 pub(crate) fn github_host(text: &str) -> Result<String, String> {
-    let host = text.trim();
-    let is_host = !host.contains('/') && Repository::parse(&format!("https://{host}/owner/name")).is_ok();
-    valid(host, is_host, "write a host, such as ghes.example.com or ghes.example.com:8443, without https://")
+    let repository = Repository::parse(&format!("https://{}/owner/name", text.trim()));
+    let advice = "write a host, such as ghes.example.com or ghes.example.com:8443, without https://";
+    repository.map(|repository| repository.host()).map_err(|_| advice.to_owned())
 }
 
 pub(crate) fn size(text: &str) -> Result<u64, String> {
@@ -74,4 +75,24 @@ pub(crate) fn version(text: &str) -> Result<String, String> {
 /// The text if it is valid, else the advice.
 pub(crate) fn valid(text: &str, is_valid: bool, advice: &str) -> Result<String, String> {
     if is_valid { Ok(text.to_owned()) } else { Err(advice.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_spelled_as_that_of_a_repository() {
+        for (text, expected) in [
+            (" GHES.Example.com:443 ", Some("ghes.example.com")),
+            ("ghes.example.com:8443", Some("ghes.example.com:8443")),
+            ("www.github.com", Some("github.com")),
+            ("https://ghes.example.com", None),
+            ("ghes.example.com/", None),
+            ("ghes.example.com/acme", None),
+            ("", None),
+        ] {
+            assert_eq!(github_host(text).ok().as_deref(), expected, "{text:?}");
+        }
+    }
 }

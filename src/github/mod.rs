@@ -60,30 +60,27 @@ pub use self::{
     notice::RateLimitNotice,
     settings::{ClientError, Settings},
 };
-use crate::domain::repository::{authority, site};
-use crate::domain::{ArchiveFormat, Repository, RepositoryError};
+use crate::domain::repository::site;
+use crate::domain::{ArchiveFormat, Repository};
 
 /// A client for GitHub. Its clones share connections, tokens and rate limits.
 #[derive(Clone)]
 pub struct GitHub {
     client: Arc<Client<Https>>,
-    hosts: Vec<String>,
+    extra_hosts: Vec<String>,
 }
 
 impl GitHub {
     /// Reads proxies from the environment (`HTTPS_PROXY`, `NO_PROXY`). A rustls crypto provider must be installed.
     pub fn new(settings: &Settings) -> Result<Self, ClientError> {
-        let extra = settings.extra_hosts.iter().map(String::as_str);
-        let hosts = std::iter::once("github.com").chain(extra);
-        Ok(Self {
-            client: Arc::new(Client::new(Https::new(settings)?, settings)),
-            hosts: hosts.map(|host| Ok(authority(&site(host)?))).collect::<Result<_, RepositoryError>>()?,
-        })
+        let client = Arc::new(Client::new(Https::new(settings)?, settings));
+        Ok(Self { client, extra_hosts: settings.extra_hosts.clone() })
     }
 
     /// Whether the settings allow this repository's host.
     pub fn host_allowed(&self, repository: &Repository) -> bool {
-        self.hosts.contains(&repository.host())
+        let host = repository.host();
+        host == "github.com" || self.extra_hosts.contains(&host)
     }
 
     /// Fetches the archive of the first of `tags` that exists and appends it to `into`. The file should be empty; after an

@@ -1,16 +1,16 @@
-//! Settings of the GitHub client, and the errors that they can cause.
+//! Settings of the GitHub client, and the error that they can cause.
 
 use std::time::Duration;
 
-use crate::domain::RepositoryError;
+use reqwest::Certificate;
 
 /// How to connect to GitHub.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Hosts allowed besides github.com, each `name` or `name:port`.
+    /// Hosts allowed besides github.com, each as [`Repository::host`](crate::domain::Repository::host) spells it.
     pub extra_hosts: Vec<String>,
-    /// PEM certificates trusted besides the system's.
-    pub ca_pem: Option<Vec<u8>>,
+    /// Certificates trusted besides the system's.
+    pub roots: Vec<Certificate>,
     /// Largest accepted archive in bytes, inclusive.
     pub max_archive_bytes: u64,
     /// Time limit for a server that sends nothing.
@@ -26,7 +26,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             extra_hosts: Vec::new(),
-            ca_pem: None,
+            roots: Vec::new(),
             max_archive_bytes: 512 * 1024 * 1024,
             idle_timeout: Duration::from_secs(30),
             total_timeout: Duration::from_mins(15),
@@ -35,16 +35,7 @@ impl Default for Settings {
     }
 }
 
-/// Settings that no client can be built from.
+/// The HTTP client rejects its configuration.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// A host is not `name` or `name:port`.
-    #[error("cannot allow a GitHub host")]
-    Host(#[from] RepositoryError),
-    /// The additional roots are not PEM certificates.
-    #[error("the CA file contains no PEM certificate, or an invalid one")]
-    Ca,
-    /// The HTTP client rejects its configuration.
-    #[error("cannot set up the HTTP client for GitHub")]
-    Build(#[source] reqwest::Error),
-}
+#[error("cannot set up the HTTP client for GitHub")]
+pub struct ClientError(#[from] reqwest::Error);

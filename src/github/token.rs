@@ -103,12 +103,12 @@ fn is_new(age: Duration) -> bool {
 
 pub(super) struct TokenCache {
     clock: Clock,
-    slots: Mutex<HashMap<Account, Arc<Slot>>>,
+    tokens: Mutex<HashMap<Account, Arc<AccountToken>>>,
 }
 
 /// One account's token. The lock is held during the request for a token, so that other fetches wait for its outcome.
 #[derive(Debug, Default)]
-struct Slot {
+struct AccountToken {
     /// Number of attempts that have ended.
     attempts: AtomicU64,
     state: tokio::sync::Mutex<State>,
@@ -127,7 +127,7 @@ struct State {
 
 impl TokenCache {
     pub(super) fn new(clock: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
-        Self { clock: Box::new(clock), slots: Mutex::default() }
+        Self { clock: Box::new(clock), tokens: Mutex::default() }
     }
 
     /// Returns the account's token, from `mint` if there is none or it expires soon. A caller that waited for an attempt
@@ -143,9 +143,9 @@ impl TokenCache {
     where
         F: Future<Output = Result<Minted, FetchError>> + Send,
     {
-        let slot = self.slot(account);
-        let arrived = slot.attempts.load(Ordering::Acquire);
-        let mut state = slot.state.lock().await;
+        let token = self.account_token(account);
+        let arrived = token.attempts.load(Ordering::Acquire);
+        let mut state = token.state.lock().await;
         let now = (self.clock)();
         if let Some(grant) = state.live(now).cloned() {
             if !state.may_ask_again(&grant, now) {
@@ -164,7 +164,7 @@ impl TokenCache {
             return Err(failure.clone());
         }
         let outcome = mint().await.map(|minted| Arc::new(Grant::new(minted, (self.clock)())));
-        let attempt = slot.attempts.fetch_add(1, Ordering::AcqRel) + 1;
+        let attempt = token.attempts.fetch_add(1, Ordering::AcqRel) + 1;
         state.grant = outcome.as_ref().ok().cloned();
         state.failure = outcome.as_ref().err().map(|failure| (attempt, failure.clone()));
         outcome
@@ -176,8 +176,8 @@ impl TokenCache {
 
     /// Returns the meaning of a 401 or 403 for `refused`, and forgets a token that is to be replaced.
     pub(super) async fn refused(&self, account: &Account, refused: &Grant, status: u16) -> TokenRejection {
-        let slot = self.slot(account);
-        let mut state = slot.state.lock().await;
+        let token = self.account_token(account);
+        let mut state = token.state.lock().await;
         let now = (self.clock)();
         let held = state.grant.as_ref().is_some_and(|held| held.is(refused));
         if !held && status == 401 {
@@ -197,14 +197,15 @@ impl TokenCache {
         meaning
     }
 
-    fn slot(&self, account: &Account) -> Arc<Slot> {
-        let mut slots = self.slots.lock();
-        if slots.len() >= MANY {
+    fn account_token(&self, account: &Account) -> Arc<AccountToken> {
+        let mut tokens = self.tokens.lock();
+        if tokens.len() >= MANY {
             let now = (self.clock)();
-            let live = |slot: &Slot| slot.state.try_lock().is_ok_and(|state| state.live(now).is_some());
-            slots.retain(|_, slot| Arc::strong_count(slot) > 1 || live(slot));
+            let live =
+                |token: &AccountToken| token.state.try_lock().is_ok_and(|state| state.live(now).is_some());
+            tokens.retain(|_, token| Arc::strong_count(token) > 1 || live(token));
         }
-        Arc::clone(slots.entry(account.clone()).or_default())
+        Arc::clone(tokens.entry(account.clone()).or_default())
     }
 }
 

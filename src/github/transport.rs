@@ -10,7 +10,7 @@ use octocrab::{
     models::AppId,
     service::middleware::{base_uri::BaseUriLayer, reqwest_connector::ReqwestConnector},
 };
-use reqwest::{Certificate, Client, Response, redirect};
+use reqwest::{Client, Response, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tokio::{fs::File, io::AsyncWriteExt};
@@ -64,7 +64,7 @@ pub(super) struct Https {
 
 impl Https {
     pub(super) fn new(settings: &Settings) -> Result<Self, ClientError> {
-        let mut builder = Client::builder()
+        let client = Client::builder()
             .https_only(true)
             // HTTP/2 would use a connection again after a timeout, also one whose packets are lost behind a proxy.
             .http1_only()
@@ -75,15 +75,10 @@ impl Https {
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(settings.idle_timeout)
             // GitHub rejects requests without one.
-            .user_agent(concat!("opendepot/", env!("CARGO_PKG_VERSION")));
-        if let Some(pem) = &settings.ca_pem {
-            let roots = Certificate::from_pem_bundle(pem).map_err(|_| ClientError::Ca)?;
-            if roots.is_empty() {
-                return Err(ClientError::Ca);
-            }
-            builder = builder.tls_certs_merge(roots);
-        }
-        Ok(Self { client: builder.build().map_err(ClientError::Build)? })
+            .user_agent(concat!("opendepot/", env!("CARGO_PKG_VERSION")))
+            .tls_certs_merge(settings.roots.clone())
+            .build()?;
+        Ok(Self { client })
     }
 }
 
@@ -174,8 +169,8 @@ mod tests {
         let silent = Reply { delay: Duration::from_mins(1), ..Reply::status(200, "late") };
         let server = Server::start(&authority, move |_| silent.clone()).unwrap();
         let idle_timeout = Duration::from_millis(100);
-        let ca_pem = Some(authority.pem().into_bytes());
-        let client = Https::new(&Settings { ca_pem, idle_timeout, ..Settings::default() }).unwrap();
+        let roots = vec![reqwest::Certificate::from_pem(authority.pem().as_bytes()).unwrap()];
+        let client = Https::new(&Settings { roots, idle_timeout, ..Settings::default() }).unwrap();
         let url = server.url.parse().unwrap();
         let answer = tokio::time::timeout(Duration::from_secs(30), client.get(&url, None)).await;
         let error = answer.expect("it ends before the server answers").unwrap_err().to_string();

@@ -182,11 +182,11 @@ async fn version_context(
     events: Events,
     metrics: Arc<Metrics>,
 ) -> Result<version::Context, OperatorError> {
-    let ca_pem = ca_certificates(flags.ca_file.as_deref())?;
-    let storage = Storage::new(ca_pem.as_deref()).await.map_err(StartupError::from)?;
+    let roots = ca_certificates(flags.ca_file.as_deref())?;
+    let storage = Storage::new(&roots).await.map_err(StartupError::from)?;
     let github = GitHub::new(&github::Settings {
         extra_hosts: flags.github_host.clone(),
-        ca_pem,
+        roots,
         max_archive_bytes: flags.archives.max_archive_size,
         ..github::Settings::default()
     })?;

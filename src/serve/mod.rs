@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use reqwest::Certificate;
 use tokio::task::JoinSet;
 
 use crate::cli::Serve;
@@ -64,12 +65,12 @@ pub async fn run(flags: &Serve) -> Result<(), Box<dyn Error>> {
     let mut tasks = JoinSet::new();
     let liveness = Liveness::default();
     let (config, client, watch_client) = connect().await?;
-    let ca_pem = ca_certificates(flags.ca_file.as_deref())?;
-    let storage = Storage::for_signed_urls(ca_pem.as_deref()).await.map_err(StartupError::from)?;
+    let roots = ca_certificates(flags.ca_file.as_deref())?;
+    let storage = Storage::for_signed_urls(&roots).await.map_err(StartupError::from)?;
     let rules = storage_rules(&flags.allow_storage, &flags.s3_endpoint, &storage)?;
-    let settings = access_settings(flags, ca_pem, &config);
+    let settings = access_settings(flags, roots, &config);
     let access = Access::start(&settings, client, metrics.clone())?;
-    let sessions = sessions(flags, &keys, &access, settings.ca_pem.as_deref())?;
+    let sessions = sessions(flags, &keys, &access, &settings.roots)?;
     let fold = Fold::new(rules, aliases.clone());
     let (index, health) = watch::start(&watch_client, &flags.namespaces, fold, &liveness, &mut tasks);
     let admin = Admin {
@@ -123,14 +124,14 @@ pub async fn run(flags: &Serve) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn access_settings(flags: &Serve, ca_pem: Option<Vec<u8>>, config: &kube::Config) -> AccessSettings {
+fn access_settings(flags: &Serve, roots: Vec<Certificate>, config: &kube::Config) -> AccessSettings {
     AccessSettings {
         audience: audience(flags),
         auth_config: flags.auth_config.clone(),
         tokens_dir: flags.tokens_dir.clone(),
         anonymous: flags.anonymous,
         login: flags.login_issuer.is_some(),
-        ca_pem,
+        roots,
         own_token: own_token(config),
     }
 }
@@ -149,12 +150,12 @@ fn sessions(
     flags: &Serve,
     keys: &CurrentKeys,
     access: &Access,
-    ca_pem: Option<&[u8]>,
+    roots: &[Certificate],
 ) -> Result<Sessions, Box<dyn Error>> {
     let sessions = Sessions::new(keys.clone(), flags.url.clone());
     let Some(settings) = flags.login() else { return Ok(sessions) };
     let login = Login::new(settings, access, flags.url.as_ref())?;
-    Ok(sessions.with_login(login, ca_pem)?)
+    Ok(sessions.with_login(login, roots)?)
 }
 
 /// The service that answers requests.

@@ -93,7 +93,7 @@ mod storage_faults;
 mod stores;
 mod support;
 mod suspend_and_verify;
-mod suspend_verdict;
+mod suspend_outcome;
 mod tenants;
 mod terraform;
 mod undelete;

@@ -35,7 +35,7 @@ pub struct Accepted {
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Warning {
-    pub reason: &'static str,
+    pub reason: String,
     pub message: String,
 }
 

@@ -36,10 +36,10 @@ pub enum CheckError {
 /// # Errors
 /// [`CheckError`] if an argument cannot be used.
 pub async fn run(arguments: &Arguments) -> Result<Report, CheckError> {
-    let ca_pem = ca_certificates(arguments.ca_file.as_deref())?;
-    let storage = Storage::new(ca_pem.as_deref()).await.map_err(StartupError::from)?;
+    let roots = ca_certificates(arguments.ca_file.as_deref())?;
+    let storage = Storage::new(&roots).await.map_err(StartupError::from)?;
     let extra_hosts = arguments.github_host.clone();
-    let github = GitHub::new(&client::Settings { extra_hosts, ca_pem, ..client::Settings::default() })?;
+    let github = GitHub::new(&client::Settings { extra_hosts, roots, ..client::Settings::default() })?;
 
     let (mut lines, cluster) = cluster(arguments).await;
     let (subject, line) = subject::subject(arguments, cluster.as_ref()).await;

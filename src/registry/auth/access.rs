@@ -229,7 +229,7 @@ fn issuers(settings: &AccessSettings) -> Result<Issuers, AccessError> {
     let failed = |error| AccessError::AuthConfigFile { path: path.clone(), error };
     let text = std::fs::read_to_string(&path).map_err(failed)?;
     let configs = jwt::parse(&text).map_err(|problem| AccessError::AuthConfig { path, problem })?;
-    Issuers::new(configs, settings.ca_pem.as_deref())
+    Issuers::new(configs, &settings.roots)
 }
 
 /// Two keys, so that timing does not show which of two addresses has a holder: a yes is kept by the object that is downloaded, a no

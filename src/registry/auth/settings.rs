@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use reqwest::Certificate;
 use secrecy::SecretString;
 use thiserror::Error;
 
@@ -17,8 +18,8 @@ pub struct AccessSettings {
     pub anonymous: bool,
     /// Whether `--login-issuer` is set, so that `terraform login` works.
     pub login: bool,
-    /// The content of `--ca-file`, trusted for identity providers in addition to the system's certificates.
-    pub ca_pem: Option<Vec<u8>>,
+    /// The certificates of `--ca-file`, trusted for identity providers in addition to the system's.
+    pub roots: Vec<Certificate>,
     /// The token with which this process talks to the API server: see [`own_token`](super::own_token).
     pub own_token: Option<SecretString>,
 }
@@ -42,8 +43,6 @@ pub enum AccessError {
     AuthConfig { path: PathBuf, problem: String },
     #[error("--auth-config: certificateAuthority of {0}: write at least one certificate in PEM format")]
     CertificateAuthority(String),
-    #[error("--ca-file: write a file with at least one certificate in PEM format")]
-    Ca,
     #[error("cannot create the HTTP client for identity providers: {0}")]
     Client(reqwest::Error),
 }

@@ -27,7 +27,7 @@ struct State {
     sent: u64,
     /// Whether the client has closed its side.
     ended: bool,
-    /// The connection has to end now, since another one needs its slot.
+    /// The connection has to end now, since another one needs its permit.
     evicted: bool,
     /// The connection ends after the request that is running.
     closing: bool,
@@ -65,7 +65,7 @@ pub(super) enum CloseReason {
     Stalled,
     /// An answer was sent more slowly than its [`MinimumRate`].
     TooSlow,
-    /// Another connection needs its slot.
+    /// Another connection needs its permit.
     Evicted,
 }
 
@@ -76,7 +76,7 @@ impl CloseReason {
             Self::Idle => "it was idle",
             Self::Stalled => "its client read nothing of the answer for too long",
             Self::TooSlow => "the answer was too slow",
-            Self::Evicted => "another connection needed its slot",
+            Self::Evicted => "another connection needed its permit",
         }
     }
 }
@@ -161,7 +161,7 @@ impl Activity {
         let state = self.state.lock();
         let is_waiting = match state.phase {
             Phase::Fresh | Phase::Headers | Phase::Body => state.blocked.is_none(),
-            // Also while it reads the rest of an answer: else a client that reads a byte from time to time would keep its slot.
+            // Also while it reads the rest of an answer: else a client that reads a byte from time to time would keep its permit.
             Phase::Idle => true,
             Phase::Busy => false,
         };

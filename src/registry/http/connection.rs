@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsAcceptor;
 
 use super::activity::{Activity, CloseReason};
-use super::connections::Slot;
+use super::connections::ConnectionPermit;
 use super::limits::Limits;
 use super::service::{Handler, Shared, respond};
 use super::socket::Socket;
@@ -31,11 +31,11 @@ const LINGER: (Duration, usize) = (Duration::from_secs(1), 256 << 10);
 pub(super) async fn run<H: Handler>(
     stream: TcpStream,
     address: IpAddr,
-    slot: Slot,
+    permit: ConnectionPermit,
     tls: Option<Arc<Tls>>,
     shared: Arc<Shared<H>>,
 ) {
-    let activity = Arc::clone(&slot.activity);
+    let activity = Arc::clone(&permit.activity);
     let mut watchdog = Watchdog::new(Arc::clone(&activity), shared.limits);
     // A packet that waits for the acknowledgement of the one before delays small answers.
     let _ = stream.set_nodelay(true);
@@ -91,7 +91,7 @@ async fn serve<H: Handler>(
     }
 }
 
-/// Reads what the client still sends, until it closes the connection, or another one needs the slot.
+/// Reads what the client still sends, until it closes the connection, or another one needs the permit.
 async fn linger(mut stream: impl AsyncRead + Unpin, mut watchdog: Watchdog) {
     let (time, mut most) = LINGER;
     let drop_bytes = async {
@@ -107,7 +107,7 @@ async fn linger(mut stream: impl AsyncRead + Unpin, mut watchdog: Watchdog) {
     let _ = poll_fn(|cx| watchdog.until(cx, |cx| rest.as_mut().poll(cx))).await;
 }
 
-/// Ends a connection that has taken too long, or whose slot is needed.
+/// Ends a connection that has taken too long, or whose permit is needed.
 struct Watchdog {
     activity: Arc<Activity>,
     limits: Limits,

@@ -28,18 +28,22 @@ struct Open {
     counted: Option<Peer>,
 }
 
-/// The slot of one connection, which is free again when this is dropped.
+/// The permit of one connection, which is free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct ConnectionPermit {
     connections: Arc<Connections>,
     number: u64,
     pub activity: Arc<Activity>,
 }
 
 impl Connections {
-    /// A slot for a connection from this client (`None`: a trusted proxy). If there is none, the connection that has waited longest
+    /// A permit for a connection from this client (`None`: a trusted proxy). If there is none, the connection that has waited longest
     /// for its client is closed: one of the same client if that has too many. `None` if all are busy.
-    pub(super) fn admit(self: &Arc<Self>, counted: Option<Peer>, limits: &Limits) -> Option<Slot> {
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        counted: Option<Peer>,
+        limits: &Limits,
+    ) -> Option<ConnectionPermit> {
         let mut table = self.0.lock();
         let of_peer = counted.and_then(|peer| table.by_peer.get(&peer)).copied().unwrap_or(0);
         if of_peer >= limits.per_peer {
@@ -54,7 +58,7 @@ impl Connections {
         if let Some(peer) = counted {
             *table.by_peer.entry(peer).or_default() += 1;
         }
-        Some(Slot { connections: Arc::clone(self), number, activity })
+        Some(ConnectionPermit { connections: Arc::clone(self), number, activity })
     }
 
     /// Closes the connection that has waited longest for its client, if there is one.
@@ -97,7 +101,7 @@ pub(in crate::registry) fn count_down<K: Eq + Hash>(counts: &mut HashMap<K, usiz
     }
 }
 
-impl Drop for Slot {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.connections.0.lock().remove(self.number);
     }
@@ -124,20 +128,21 @@ mod tests {
     #[test]
     fn the_longest_idle_connection_makes_room_and_first_one_of_the_same_address() {
         let connections = Arc::new(Connections::default());
-        let mut slots = Vec::new();
+        let mut permits = Vec::new();
         for last in [1, 2, 1, 3] {
-            slots.push(connections.admit(Some(peer(last)), &LIMITS).unwrap());
+            permits.push(connections.admit(Some(peer(last)), &LIMITS).unwrap());
         }
-        let evicted =
-            |slots: &[Slot]| slots.iter().map(|slot| slot.activity.is_evicted()).collect::<Vec<_>>();
+        let evicted = |permits: &[ConnectionPermit]| {
+            permits.iter().map(|permit| permit.activity.is_evicted()).collect::<Vec<_>>()
+        };
         let third = connections.admit(Some(peer(1)), &LIMITS).unwrap();
-        assert_eq!(evicted(&slots), [true, false, false, false], "its own oldest");
-        slots[1].activity.begun();
+        assert_eq!(evicted(&permits), [true, false, false, false], "its own oldest");
+        permits[1].activity.begun();
         let _other = connections.admit(Some(peer(4)), &LIMITS).unwrap();
-        assert_eq!(evicted(&slots), [true, false, true, false], "the second is busy");
-        slots[3].activity.begun();
+        assert_eq!(evicted(&permits), [true, false, true, false], "the second is busy");
+        permits[3].activity.begun();
         third.activity.begun();
-        drop(slots.remove(0));
+        drop(permits.remove(0));
         assert_eq!(connections.0.lock().open.len(), 4);
     }
 
@@ -148,7 +153,7 @@ mod tests {
         let _held: Vec<_> = ["2001:db8::1", "2001:db8::2"]
             .into_iter()
             .filter_map(admit)
-            .inspect(|slot| slot.activity.begun())
+            .inspect(|permit| permit.activity.begun())
             .collect();
         assert!(admit("2001:db8::3").is_none());
         assert!(admit("2001:db8:0:1::1").is_some());
@@ -163,8 +168,8 @@ mod tests {
         two.activity.begun();
         assert!(connections.admit(Some(peer(1)), &LIMITS).is_none());
         let proxies: Vec<_> = (0..2).map(|_| connections.admit(None, &LIMITS).unwrap()).collect();
-        for slot in &proxies {
-            slot.activity.begun();
+        for permit in &proxies {
+            permit.activity.begun();
         }
         assert!(
             connections.admit(Some(peer(2)), &LIMITS).is_none() && connections.admit(None, &LIMITS).is_none()

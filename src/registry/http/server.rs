@@ -80,7 +80,7 @@ impl<H: Handler> Server<H> {
     fn start(&mut self, stream: TcpStream, from: SocketAddr) {
         let address = from.ip().to_canonical();
         let counted = (!self.shared.proxies.contains(address)).then_some(Peer::of(address));
-        let Some(slot) = self.connections.admit(counted, &self.shared.limits) else {
+        let Some(permit) = self.connections.admit(counted, &self.shared.limits) else {
             if let Some(count) = self.refused.add() {
                 tracing::warn!(
                     last = %address,
@@ -91,7 +91,7 @@ impl<H: Handler> Server<H> {
             return;
         };
         let shared = Arc::clone(&self.shared);
-        self.tasks.spawn(connection::run(stream, address, slot, self.tls.clone(), shared));
+        self.tasks.spawn(connection::run(stream, address, permit, self.tls.clone(), shared));
     }
 
     /// Closes idle connections, and waits for the others.

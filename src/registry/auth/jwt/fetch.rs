@@ -41,8 +41,8 @@ pub struct Endpoints {
 
 impl Discovery {
     /// Trusts the issuer's own `certificateAuthority`, or else the system's certificates and those of `--ca-file`.
-    pub fn new(config: &IssuerConfig, ca_pem: Option<&[u8]>) -> Result<Self, AccessError> {
-        let mut builder = Client::builder()
+    pub fn new(config: &IssuerConfig, roots: &[Certificate]) -> Result<Self, AccessError> {
+        let builder = Client::builder()
             .https_only(true)
             // HTTP/2 would use a connection again after a timeout, also one whose packets are lost behind a proxy.
             .http1_only()
@@ -52,13 +52,15 @@ impl Discovery {
             .referer(false)
             .timeout(TIMEOUT)
             .user_agent(concat!("opendepot/", env!("CARGO_PKG_VERSION")));
-        if let Some(pem) = &config.certificate_authority {
-            let certificates = certificates(pem.as_bytes())
-                .ok_or_else(|| AccessError::CertificateAuthority(config.url.clone()))?;
-            builder = builder.tls_certs_only(certificates);
-        } else if let Some(pem) = ca_pem {
-            builder = builder.tls_certs_merge(certificates(pem).ok_or(AccessError::Ca)?);
-        }
+        let builder = if let Some(pem) = &config.certificate_authority {
+            let own = Certificate::from_pem_bundle(pem.as_bytes()).unwrap_or_default();
+            if own.is_empty() {
+                return Err(AccessError::CertificateAuthority(config.url.clone()));
+            }
+            builder.tls_certs_only(own)
+        } else {
+            builder.tls_certs_merge(roots.iter().cloned())
+        };
         let client = builder.build().map_err(AccessError::Client)?;
         Ok(Self { client, issuer: config.url.clone(), address: config.discovery.clone() })
     }
@@ -76,10 +78,6 @@ impl Discovery {
         let response = request.send().await.map_err(|error| failed(url, error))?;
         Ok((response.status(), body(response, url).await?))
     }
-}
-
-fn certificates(pem: &[u8]) -> Option<Vec<Certificate>> {
-    Certificate::from_pem_bundle(pem).ok().filter(|certificates| !certificates.is_empty())
 }
 
 impl Source for Discovery {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
+use reqwest::Certificate;
 
 use super::algorithm::Algorithm;
 use super::claims;
@@ -30,9 +31,9 @@ pub struct Issuer {
 }
 
 impl Issuers {
-    pub(crate) fn new(configs: Vec<IssuerConfig>, ca_pem: Option<&[u8]>) -> Result<Self, AccessError> {
+    pub(crate) fn new(configs: Vec<IssuerConfig>, roots: &[Certificate]) -> Result<Self, AccessError> {
         let issuer = |config: IssuerConfig| {
-            let source = Discovery::new(&config, ca_pem)?;
+            let source = Discovery::new(&config, roots)?;
             Ok(Arc::new(Issuer::new(config, Box::new(source))))
         };
         Ok(Self { all: configs.into_iter().map(issuer).collect::<Result<_, AccessError>>()? })
@@ -98,8 +99,8 @@ impl Issuer {
     }
 
     /// Its metadata, with a client that trusts the same certificates.
-    pub fn discovery(&self, ca_pem: Option<&[u8]>) -> Result<Discovery, AccessError> {
-        Discovery::new(&self.config, ca_pem)
+    pub fn discovery(&self, roots: &[Certificate]) -> Result<Discovery, AccessError> {
+        Discovery::new(&self.config, roots)
     }
 }
 
