@@ -39,7 +39,9 @@ pub(crate) async fn identity(storage: &Storage, at_aws: bool) -> Line {
         Ok(arn) => Line::ok(AWS, format!("{arn}, credentials from {source}")),
         Err(Cause::CredentialsInvalid { code }) => {
             let message = format!("STS rejects the credentials from {source}: {code}");
-            Line::failed(AWS, message, "check the keys, their expiry and the clock")
+            let fix = "check the keys, their expiry and the clock. If the keys are of another store than AWS, name a Module \
+                       whose storageConfig has its endpoint: opendepot check MODULE";
+            Line::failed(AWS, message, fix)
         }
         // The operator itself sends no request to STS with these credentials.
         Err(Cause::Network { detail } | Cause::Other { detail, .. }) => {

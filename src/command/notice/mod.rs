@@ -46,7 +46,7 @@ pub enum NoticeError {
     #[error("there is no Module {module} in the namespace {namespace}: choose another namespace with -n")]
     NoModule { module: String, namespace: String },
     #[error(
-        "the cluster has no kind Module: install OpenDepot's CRDs (opendepot crd), or choose another context"
+        "the cluster has no kind Module or Version: install OpenDepot's CRDs (opendepot crd), or choose another context"
     )]
     NoKind,
     #[error("Module {module} in the namespace {namespace} does not list {version}{}", near(.listed))]

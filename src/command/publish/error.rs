@@ -23,7 +23,7 @@ pub enum PublishError {
     #[error("there is no namespace {0}: create it, or choose another namespace with -n")]
     NoNamespace(String),
     #[error(
-        "the cluster has no kind Module: install OpenDepot's CRDs (opendepot crd), or choose another context"
+        "the cluster has no kind Module or Version: install OpenDepot's CRDs (opendepot crd), or choose another context"
     )]
     NoKind,
     /// `is_transient`: the API server did not answer, or reported that it is overloaded or starting.
@@ -82,8 +82,8 @@ mod tests {
             (404, json!({"kind": "modules", "name": "net"}), module),
             (404, json!({"kind": "namespaces", "name": "team"}), "there is no namespace team: create it"),
             (404, json!({"kind": "versions", "name": "net-1.0.0"}), "reading failed: why"),
-            (404, json!({}), "the cluster has no kind Module"),
-            (404, json!(null), "the cluster has no kind Module"),
+            (404, json!({}), "the cluster has no kind Module or Version"),
+            (404, json!(null), "the cluster has no kind Module or Version"),
             (403, json!({"kind": "modules", "name": "net"}), "reading failed: why"),
             (503, json!({}), "reading failed: why"),
         ] {
