@@ -9,6 +9,9 @@ pub(crate) use crate::controller::connection::configuration;
 /// The field manager of the commands. Flux takes ownership of fields whose manager's name begins with `kubectl`.
 pub(crate) const FIELD_MANAGER: &str = "opendepot-release";
 
+/// Why a command cannot work where the CRDs are missing.
+pub(crate) const NO_KIND: &str = "the cluster has no kind Module or Version: install OpenDepot's CRDs (opendepot crd), or choose another context";
+
 /// Which side retries a request while the API server is overloaded or starting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Retry {

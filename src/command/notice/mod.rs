@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use self::edit::NotListed;
 use super::arguments;
-use super::connection::{ConnectError, FIELD_MANAGER, Retry, connect};
+use super::connection::{ConnectError, FIELD_MANAGER, NO_KIND, Retry, connect};
 use crate::api::Module;
 use crate::controller::client;
 use crate::domain::Release;
@@ -45,9 +45,7 @@ pub enum NoticeError {
     Connection(#[from] ConnectError),
     #[error("there is no Module {module} in the namespace {namespace}: choose another namespace with -n")]
     NoModule { module: String, namespace: String },
-    #[error(
-        "the cluster has no kind Module or Version: install OpenDepot's CRDs (opendepot crd), or choose another context"
-    )]
+    #[error("{}", NO_KIND)]
     NoKind,
     #[error("Module {module} in the namespace {namespace} does not list {version}{}", near(.listed))]
     NotListed { module: String, namespace: String, version: Release, listed: NotListed },

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::manifest::ManifestError;
 use super::stored::harmless;
-use crate::command::connection::ConnectError;
+use crate::command::connection::{ConnectError, NO_KIND};
 use crate::controller::client;
 
 /// Why a version was not published.
@@ -22,9 +22,7 @@ pub enum PublishError {
     NoModule { module: String, namespace: String },
     #[error("there is no namespace {0}: create it, or choose another namespace with -n")]
     NoNamespace(String),
-    #[error(
-        "the cluster has no kind Module or Version: install OpenDepot's CRDs (opendepot crd), or choose another context"
-    )]
+    #[error("{}", NO_KIND)]
     NoKind,
     /// `is_transient`: the API server did not answer, or reported that it is overloaded or starting.
     #[error("{doing} failed: {message}")]

@@ -8,7 +8,7 @@ use serde::{Deserialize as _, Serialize};
 
 use self::chosen::{chosen, served_address};
 use super::arguments;
-use super::connection::{ConnectError, Retry, connect};
+use super::connection::{ConnectError, NO_KIND, Retry, connect};
 use super::output::Output;
 use crate::api::state::{ListedVersion, ModuleListing, VersionState};
 use crate::api::{Module, Version, VersionStatus, object_name};
@@ -74,9 +74,7 @@ pub enum SourceError {
     Connection(#[from] ConnectError),
     #[error("there is no Module {module} in the namespace {namespace}: choose another namespace with -n")]
     NoModule { module: String, namespace: String },
-    #[error(
-        "the cluster has no kind Module or Version: install OpenDepot's CRDs (opendepot crd), or choose another context"
-    )]
+    #[error("{}", NO_KIND)]
     NoKind,
     #[error("Module {module} in the namespace {namespace}: {why}")]
     Unusable { module: String, namespace: String, why: String },
