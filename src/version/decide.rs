@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::due::{after_restart, has_new_request, has_older_status, phase};
 use super::memory::{Attempt, ChangeKey};
-use super::status::{earlier_fetch_reason, standing};
+use super::status::{fetch_reason, standing};
 use crate::api::state::VersionState;
 use crate::api::target::{MISNAMED, Requests, Target, force_is_handled, left_behind};
 use crate::api::version::TYPE_MODULE;
@@ -234,17 +234,11 @@ fn verification_meanwhile(
 
 /// What is missing between a Version and its target.
 fn towards(version: &VersionState, target: Target, facts: &Facts<'_>) -> NextAction {
-    let standing = standing(version);
     let other_format = facts.seen.is_some_and(|seen| seen.other_format);
     let left_behind = !left_behind(version, &target.location).is_empty();
-    // An attempt for another location or repository failed, and the spec was changed back: the stored object may still fit,
-    // unless it had failed itself before.
-    let is_undone = !version.is_observed()
-        && earlier_fetch_reason(version).is_none()
-        && (left_behind || facts.attempt.is_some_and(|attempt| attempt.elsewhere));
     if target.requests.any()
         || !target.is_satisfied_by(version)
-        || (standing.is_some_and(Reason::needs_fetch) && !is_undone)
+        || fetch_reason(version).is_some()
         || other_format
         || was_misnamed(version)
     {
@@ -260,7 +254,7 @@ fn towards(version: &VersionState, target: Target, facts: &Facts<'_>) -> NextAct
     // object shows which it is.
     let is_unclear = status.ready.is_none()
         || has_older_status(version)
-        || standing.is_some()
+        || standing(version).is_some()
         || is_spelled_anew
         || !target.format().is_extension_of(&target.location.key) && !is_settled;
     let is_due = due.is_some_and(|due| due <= facts.now);

@@ -176,7 +176,6 @@ mod tests {
             ends: at + pause,
             due: now + pause,
             download,
-            elsewhere: false,
         }))
     }
 

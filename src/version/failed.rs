@@ -11,7 +11,7 @@ use super::effect::{Effect, End};
 use super::memory::{Attempt, ChangeKey};
 use super::outcome::{AttemptError, AttemptFailure};
 use crate::api::state::VersionState;
-use crate::api::target::{Requests, satisfies_spec};
+use crate::api::target::Requests;
 use crate::controller::events::Event;
 use crate::controller::failure::{Class, Failure, LONGEST_DELAY, Reason};
 use crate::domain::text::NEXT_ATTEMPT;
@@ -135,7 +135,6 @@ pub(super) fn new_attempt(
     let (at, due) = (Instant::now(), now.checked_add(delay).unwrap_or(Timestamp::MAX));
     let ends = at.checked_add(delay).unwrap_or(at);
     tracing::debug!(%reason, %due, cause = failure.message, "attempt failed");
-    let elsewhere = version.is_some_and(|version| !satisfies_spec(version));
     Attempt {
         failures,
         reason,
@@ -148,7 +147,6 @@ pub(super) fn new_attempt(
         secret: None,
         download,
         account: None,
-        elsewhere,
     }
 }
 

@@ -43,8 +43,6 @@ pub struct Attempt {
     pub download: Option<[u8; 32]>,
     /// The account that it fetched with, if that met a rate limit.
     pub account: Option<AccountKey>,
-    /// Whether it was for another object than the stored one: another location, repository or content.
-    pub elsewhere: bool,
 }
 
 /// What a user or the Module changes to request another attempt.
@@ -217,7 +215,6 @@ mod tests {
             secret: None,
             account: None,
             download: None,
-            elsewhere: false,
         }
     }
 

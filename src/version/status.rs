@@ -31,8 +31,9 @@ pub(crate) struct Snapshot {
 pub(crate) fn standing(version: &VersionState) -> Option<&str> {
     let ready = version.status.ready.as_ref().filter(|ready| !ready.is_true)?;
     let last = Some(&*ready.reason).filter(|reason| *reason != Reason::Suspended.as_str());
+    let kept = kept_reason(version);
     // A failure that only a fetch resolves stays longer than one that a HEAD resolves.
-    earlier_fetch_reason(version).or(last).or_else(|| kept_reason(version))
+    kept.filter(|reason| Reason::needs_fetch(reason)).or(last).or(kept)
 }
 
 /// The reason that [`keep_reason`] has kept.
@@ -42,18 +43,16 @@ fn kept_reason(version: &VersionState) -> Option<&str> {
     kept.map(|condition| &*condition.reason)
 }
 
-/// The reason of an unresolved failure that only a fetch resolves, and that is not the last failure.
-pub(crate) fn earlier_fetch_reason(version: &VersionState) -> Option<&str> {
-    kept_reason(version).filter(|reason| Reason::needs_fetch(reason))
+/// The same for the stored object. If the last failure was for another object, a reason of the stored one is always kept, since
+/// such a failure is resolved once the spec is changed back.
+fn standing_of_stored(version: &VersionState) -> Option<&str> {
+    let standing = standing(version)?;
+    kept_reason(version).or(Some(standing))
 }
 
-/// The reason of an unresolved failure that only a fetch resolves. A failure at this generation for another object than the
-/// stored one is none: it is resolved once the spec is changed back.
-fn fetch_reason(version: &VersionState) -> Option<&str> {
-    if version.is_observed() && is_for_other_object(version) {
-        return earlier_fetch_reason(version);
-    }
-    standing(version).filter(|reason| Reason::needs_fetch(reason))
+/// The reason of an unresolved failure of the stored object, or of a Version without one, that only a fetch resolves.
+pub(crate) fn fetch_reason(version: &VersionState) -> Option<&str> {
+    standing_of_stored(version).filter(|reason| Reason::needs_fetch(reason))
 }
 
 /// Whether the spec wants another object than the one that is stored.
@@ -145,8 +144,10 @@ impl Snapshot {
     ) -> VersionStatus {
         let outcome = if failure.is_transient() { Outcome::Working } else { Outcome::Stalled };
         let mut after = self.with(&outcome, failure.reason, &failure.message, now);
-        if is_for_other_object(&self.version) || !Reason::needs_fetch(failure.reason.as_str()) {
-            keep_reason(&mut after, fetch_reason(&self.version));
+        // For `standing_of_stored`.
+        let synced = is_for_other_object(&self.version).then_some(Reason::Synced.as_str());
+        if synced.is_some() || !Reason::needs_fetch(failure.reason.as_str()) {
+            keep_reason(&mut after, fetch_reason(&self.version).or(synced));
         }
         after.synced = is_stored.or(after.synced);
         self.answer(requests, failure.is_transient(), &mut after);
@@ -175,7 +176,7 @@ impl Snapshot {
             .unwrap_or_default();
         let mut after =
             self.with(&Outcome::Idle, Reason::Suspended, &format!("Suspended by {by}.{failed}"), now);
-        keep_reason(&mut after, standing);
+        keep_reason(&mut after, standing_of_stored(&self.version));
         after
     }
 
@@ -277,7 +278,7 @@ fn ours(conditions: &mut [Condition]) -> impl Iterator<Item = &mut Condition> {
     conditions.iter_mut().filter(|condition| condition::OURS.contains(&condition.type_.as_str()))
 }
 
-/// Keeps an unresolved reason in one of the two conditions that are False, since `Ready` has another reason.
+/// Keeps a reason of the stored object in one of the two conditions that are False, since `Ready` has another reason.
 fn keep_reason(after: &mut VersionStatus, reason: Option<&str>) {
     let quiet = |type_: &&str| condition::find(&after.conditions, type_).is_some_and(|c| c.status == "False");
     let quiet = ["Stalled", "Reconciling"].into_iter().find(quiet);

@@ -88,7 +88,6 @@ fn attempt_for(key: ChangeKey, due: i64) -> Attempt {
         secret: None,
         download: None,
         account: None,
-        elsewhere: false,
     }
 }
 
@@ -101,48 +100,65 @@ fn a_failed_move_that_is_undone_needs_a_look_and_no_fetch() {
     let missing = Failure::retry(Reason::TagNotFound, "no tag");
     let failed = moved(stored()).failed(&missing);
     assert_eq!(of(&failed), "publish", "it is still to be moved");
-    let back = failed.clone().with(json!({"spec": {"fileName": "first.zip"}})).next_generation();
-    let attempt = |elsewhere| Attempt { elsewhere, ..attempt_for(ChangeKey::of(&failed.version()), NOW) };
-    let decided = |version: &Fixture, elsewhere| {
-        let attempt = attempt(elsewhere);
-        let facts = Facts { attempt: Some(&attempt), verify_interval: None, ..facts() };
-        word(&decide(&version.version(), &facts))
-    };
-    assert_eq!(decided(&back, true), "verify");
+    let back = failed.with(json!({"spec": {"fileName": "first.zip"}})).next_generation();
+    // A new process decides in the same way.
+    assert_eq!((of(&back), word(&decision(&back))), ("verify", "verify"));
     // A refetch of what is stored failed: the change of the spec concerns something else, and it is still to be fetched.
-    assert_eq!(decided(&stored().failed(&missing).next_generation(), false), "publish");
-    // The same attempt, and nothing was changed back.
-    assert_eq!(decided(&stored().failed(&missing), true), "publish");
+    assert_eq!(of(&stored().failed(&missing).next_generation()), "publish");
+    // Nothing was changed back.
+    assert_eq!(of(&stored().failed(&missing)), "publish");
+}
+
+/// As suspended by a user, and resumed.
+fn paused(version: Fixture) -> Fixture {
+    let version = version.with(json!({"spec": {"suspend": true}})).next_generation();
+    let status = version.current().suspended("a user", at(250));
+    version.with_status(&status).with(json!({"spec": {"suspend": false}})).next_generation()
 }
 
 #[test]
-fn a_failure_of_what_is_stored_outlasts_a_failed_detour_that_is_undone() {
+fn a_failure_of_what_is_stored_outlasts_failed_detours_that_are_undone() {
     let stall = || Failure::stalled(Reason::ImmutableContentChanged, "another digest");
     let config = |change: Value| json!({"spec": {"moduleConfigRef": change}});
     let bucket = |name: &str| config(json!({"storageConfig": {"s3": {"bucket": name}}}));
     let url = |host: &str| config(json!({"repoUrl": format!("https://{host}/acme/network")}));
-    let missing = Failure::retry(Reason::TagNotFound, "no tag");
-    for (there, back, failure) in [
+    let missing = || Failure::retry(Reason::TagNotFound, "no tag");
+    let back = |version: Fixture, change: &Value| {
+        version.with(change.clone()).with(json!({"spec": {"fileName": "first.zip"}})).next_generation()
+    };
+    let stalled_later = back(moved(stored()).failed(&missing()), &json!({})).failed(&stall());
+    let starts = [
+        (stored(), "verify"),
+        (stored().failed(&stall()), "publish"),
+        (paused(stored().failed(&stall())), "publish"),
+        (stalled_later, "publish"),
+    ];
+    let more: [fn(Fixture, &Failure) -> Fixture; 6] = [
+        |version, _| version,
+        |version, failure| moved(version).failed(failure),
+        |version, _| paused(version),
+        |version, failure| moved(paused(version)).failed(failure),
+        |version, failure| paused(moved(version).failed(failure)),
+        |version, failure| {
+            let status = version.current().publishing(&version.target().location, at(300));
+            version.with_status(&status).failed(failure).failed(failure)
+        },
+    ];
+    for (there, here, failure) in [
         (bucket("other"), bucket("shelf"), Failure::stalled(Reason::StorageNotAllowed, "")),
         (bucket("other"), bucket("shelf"), stall()),
         (url("git.example.com"), url("github.com"), Failure::stalled(Reason::HostNotAllowed, "")),
-        (url("git.example.com"), url("github.com"), missing),
+        (url("git.example.com"), url("github.com"), missing()),
     ] {
-        for (begins, records, expected) in [
-            (stored(), false, "verify"),
-            (stored(), true, "verify"),
-            (stored().failed(&stall()), false, "publish"),
-            (stored().failed(&stall()), true, "publish"),
-        ] {
-            let mut away = begins.with(there.clone()).next_generation();
-            if records {
-                away = away.clone().with_status(&away.current().publishing(&away.target().location, at(300)));
+        for (start, (begins, expected)) in starts.iter().enumerate() {
+            for (detour, more) in more.iter().enumerate() {
+                let case = format!("{}, start {start}, detour {detour}", failure.reason);
+                let away = begins.clone().with(there.clone()).next_generation();
+                let back = back(more(away.failed(&failure), &failure), &here);
+                assert_eq!(of(&back), *expected, "{case}");
+                let outage = back.failed(&storage_failure());
+                assert_eq!(of(&outage), *expected, "{case}, and an outage of the store");
             }
-            let failed = away.failed(&failure).failed(&failure);
-            let back = failed.clone().with(back.clone()).next_generation();
-            let attempt = Attempt { elsewhere: true, ..attempt_for(ChangeKey::of(&failed.version()), NOW) };
-            let facts = Facts { attempt: Some(&attempt), verify_interval: None, ..facts() };
-            assert_eq!(word(&decide(&back.version(), &facts)), expected, "{}, {records}", failure.reason);
         }
     }
 }

@@ -326,6 +326,20 @@ fn what_failed_stands_through_suspension_outage_and_move_until_it_was_looked_int
 }
 
 #[test]
+fn a_failure_for_another_object_leaves_the_stored_one_synced() {
+    let elsewhere = stored().with(json!({"spec": {"fileName": "second.zip"}})).next_generation();
+    let failed = elsewhere.failed(&stalled());
+    let status = failed.status();
+    let reason = |type_| condition::find(&status.conditions, type_).unwrap().reason.as_str();
+    assert_eq!(["Ready", "Reconciling"].map(reason), ["NotAnArchive", "Synced"]);
+    assert_eq!(standing(&failed.version()), Some("NotAnArchive"));
+    let suspended = failed.current().suspended("spec.suspend", at(300));
+    let message = &condition::find(&suspended.conditions, "Ready").unwrap().message;
+    assert!(message.contains("NotAnArchive"), "{message}");
+    assert_eq!(standing(&failed.with_status(&suspended).version()), Some("Synced"));
+}
+
+#[test]
 fn the_same_outcome_twice_changes_nothing() {
     let same = |version: &Fixture, step: &dyn Fn(&Fixture, i64) -> VersionStatus| {
         let once = version.clone().with_status(&step(version, 300));
