@@ -1,6 +1,7 @@
 //! What the tests share: the testbed, short ways to say what is wanted, and to wait for what is expected.
 
 mod admission;
+mod apply;
 pub(crate) mod archives;
 pub(crate) mod browser;
 pub(crate) mod chromium;
@@ -180,13 +181,6 @@ impl World {
                 "versions": [],
             },
         }))
-    }
-
-    /// Applies manifests with kubectl, strictly validated.
-    pub(crate) fn apply(&self, manifest: &impl ToString) {
-        let applied = self.bed.kubectl_with(&["apply", "-f", "-"], &manifest.to_string()).unwrap();
-        assert!(applied.success(), "{}", applied.stderr);
-        assert!(!applied.stderr.contains("Warning"), "{}", applied.stderr);
     }
 
     /// Runs a shell line with this testbed's kubectl; it has to succeed.
