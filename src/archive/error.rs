@@ -65,7 +65,8 @@ pub enum ArchiveError {
     UnpackedTooLarge { limit: u64 },
     /// The files are larger than [`Limits::ratio`](super::Limits::ratio) allows for so small an archive.
     #[error(
-        "the archive's files are more than {ratio} times as large as the archive itself, as in a decompression bomb"
+        "the archive's files are more than {ratio} times as large as the archive itself, as in a decompression bomb; keep \
+         large files of repeated bytes out of it, for example with export-ignore (64 MiB of files are allowed at any ratio)"
     )]
     RatioTooHigh { ratio: u64 },
     /// There are more entries than [`Limits::entries`](super::Limits::entries).

@@ -13,9 +13,10 @@ use serde::Deserialize;
 use super::{
     client::Client,
     credential::{Account, AppKey, Credential},
-    error::{FetchError, advice_on_page, explanation},
+    error::{FetchError, advice_on_page},
     limit_times::{Now, server_time},
     rate_limit::{Answer, LimitKind, RateLimit, Rejection},
+    redaction::explanation,
     redirect::{host_named, is_page},
     token::{Grant, Minted},
     transport::{Scope, Transport, bounded_body},
@@ -87,7 +88,7 @@ impl<'a, T: Transport> Session<'a, T> {
             Credential::Token(token) => Ok(Authorization::Personal(token.clone())),
             Credential::App(app) => {
                 let minted = self.client.tokens.get(&self.account, || self.mint(app)).await;
-                let grant = minted.inspect_err(|error| self.note_refusal(error))?;
+                let grant = minted.map_err(|error| self.note_refusal(error))?;
                 // While this request waited for the token, GitHub may have limited another one.
                 self.check(&self.account)?;
                 Ok(Authorization::App(grant))
@@ -95,9 +96,9 @@ impl<'a, T: Transport> Session<'a, T> {
         }
     }
 
-    /// Notes a rejection of the whole credential, if `error` is one, for others that use it.
-    pub(super) fn note_refusal(&self, error: &FetchError) {
-        self.client.refusals.record(&self.account, error, Instant::now());
+    /// Notes a rejection of the whole credential, if `error` is one, for others that use it. Returns the error to report.
+    pub(super) fn note_refusal(&self, error: FetchError) -> FetchError {
+        self.client.refusals.record(&self.account, error, Instant::now())
     }
 
     /// Requests a token that can only read contents. If GitHub cannot create one (422: the App lacks that permission, or
@@ -116,8 +117,8 @@ impl<'a, T: Transport> Session<'a, T> {
             minting = self.ask_for_token(app, Scope::Everything).await?;
         }
         let Minting { status, received, body, message } = minting;
-        match status.as_u16() {
-            201 => {
+        match (status.as_u16(), message) {
+            (201, _) => {
                 let unreadable =
                     |_| FetchError::Unexpected { host: host.clone(), status: 201, message: None };
                 let Granted { token, expires_at, permissions } =
@@ -126,17 +127,18 @@ impl<'a, T: Transport> Session<'a, T> {
                 let reads_contents = permissions.is_some_and(|given| given.get("contents").is_some());
                 Ok(Minted { token: token.into(), lifetime, lacks_contents: !is_narrow && !reads_contents })
             }
-            code @ (401 | 403 | 404 | 422) => {
+            (401, Some(message)) if ["('iat')", "('exp')"].iter().any(|claim| message.contains(claim)) => {
+                let seconds = received.duration_since(Timestamp::now()).unsigned_abs().as_secs();
+                Err(FetchError::ClocksDiffer { host: host.clone(), seconds, message })
+            }
+            (code @ (401 | 403 | 404 | 422), Some(message)) => {
                 let (app, installation) = (app.app_id, app.installation_id);
-                let message = message.unwrap_or_else(|| "no reason given".to_owned());
-                // GitHub rejects a signature from the future.
-                let clock = if message.contains("claim") { " (check the operator's clock)" } else { "" };
                 let what = format!(
-                    "{host} does not create a token for installation {installation} of App {app}: {message}{clock}"
+                    "{host} does not create a token for installation {installation} of App {app}: {message}"
                 );
                 Err(FetchError::CredentialRefused { status: code, what })
             }
-            _ => Err(self.refusal(host, status, message)),
+            (_, message) => Err(self.refusal(host, status, message)),
         }
     }
 
@@ -152,15 +154,15 @@ impl<'a, T: Transport> Session<'a, T> {
             let (host, to) = (account.host, host_named(api, &headers));
             return Err(FetchError::TokenRedirected { host, status: status.as_u16(), to });
         }
-        if status == StatusCode::OK && is_page(&headers) {
-            return Err(FetchError::WebPage { host: account.host });
-        }
         let body = bounded_body(response).await;
         let message = explanation(&body, None);
         let received = server_time(&headers).unwrap_or_else(Timestamp::now);
         let answer =
             Answer { status, headers: &headers, message: message.as_deref(), authorized: true, sent };
         self.record(&account, &account.host, answer)?;
+        if is_page(&headers) && !status.is_server_error() {
+            return Err(FetchError::WebPage { host: account.host });
+        }
         Ok(Minting { status, received, body, message })
     }
 
@@ -206,13 +208,15 @@ impl<'a, T: Transport> Session<'a, T> {
         }
     }
 
-    /// The error for a status that is neither good nor a 404.
+    /// The error for a status that is not good. A 404 has another meaning if it is explained.
     pub(super) fn refusal(&self, host: &str, status: StatusCode, message: Option<String>) -> FetchError {
         let (host, code) = (host.to_owned(), status.as_u16());
         if status.is_server_error() {
             return FetchError::Server { host, status: code, message };
         }
-        if !matches!(code, 401 | 403 | 451) {
+        // GitHub's API explains each rejection. A gateway or load balancer under its name does not.
+        let is_unexplained = message.is_none() && self.authenticated() && host == self.account.host;
+        if is_unexplained || !matches!(code, 401 | 403 | 451) {
             return FetchError::Unexpected { host, status: code, message };
         }
         let message = message.unwrap_or_else(|| "no reason given".to_owned());

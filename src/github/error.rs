@@ -1,19 +1,13 @@
 //! Errors of a fetch, distinguished by what a caller has to do. No message contains a URL's query, a token or a key.
 
-use std::{error::Error, io, sync::Arc};
+use std::{error::Error, io, sync::Arc, time::Instant};
 
 use jiff::Timestamp;
-use secrecy::SecretString;
-use serde::Deserialize;
 use url::Url;
 
 use super::notice::{RateLimitNotice, notice};
-use super::redaction::redacted;
 use crate::domain::repository::authority;
-use crate::domain::text::{error_chain, is_bidi_control};
-
-/// GitHub's explanation is cut to this number of characters.
-const LONGEST_MESSAGE: usize = 200;
+use crate::domain::text::error_chain;
 
 /// Why no archive was fetched.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -32,6 +26,17 @@ pub enum FetchError {
         "GitHub rejected the credential (HTTP {status}): {what}; check the Secret, and that the App is installed or the token valid"
     )]
     CredentialRefused { status: u16, what: String },
+    /// GitHub rejects a personal token that has worked within the last hour, `since` less than a minute.
+    #[error(
+        "{what} (HTTP {status}); the token worked within the last hour, so the operator retries for a minute"
+    )]
+    TokenDoubted { status: u16, what: String, since: Instant },
+    /// GitHub rejects the App's signature because of the times in it.
+    #[error(
+        "{host} rejects the App's signature (HTTP 401): {message}; the clocks of the operator's node and of {host} differ by \
+         {seconds} s: correct the one that is wrong"
+    )]
+    ClocksDiffer { host: String, seconds: u64, message: String },
     /// The credential is valid, and access is denied (single sign-on, address allow list, missing permission).
     #[error("{host} denies access (HTTP {status}): {message}")]
     Forbidden { host: String, status: u16, message: String },
@@ -68,7 +73,7 @@ pub enum FetchError {
          gateway or proxy requires a login"
     )]
     WebPage { host: String },
-    /// GitHub failed (5xx).
+    /// GitHub failed: 5xx, or 400 or 408 of the host that serves archives.
     #[error("{host} failed with HTTP {status}{}", explained(message.as_deref()))]
     Server { host: String, status: u16, message: Option<String> },
     /// A host that is not GitHub's, to which GitHub or a proxy redirected, names a time. It applies to no other fetch.
@@ -92,7 +97,7 @@ pub enum FetchError {
     #[error("{host} redirected too often")]
     TooManyRedirects { host: String },
     #[error("{host} redirected {why}")]
-    BadRedirect { host: String, why: &'static str },
+    BadRedirect { host: String, why: String },
     /// The archive cannot be written to disk.
     #[error("cannot write the archive to disk: {source}; free or enlarge the volume of --spool-dir")]
     Spool { source: Arc<io::Error> },
@@ -183,19 +188,6 @@ pub(super) fn without_query(url: &Url) -> String {
     format!("https://{}{}", authority(url), url.path())
 }
 
-/// GitHub's explanation in an error body, without secrets and characters that change how a text is read. `sent` is the request's
-/// token.
-pub(super) fn explanation(body: &[u8], sent: Option<&SecretString>) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Body {
-        message: String,
-    }
-    let Body { message } = serde_json::from_slice(body).ok()?;
-    let message: String = message.chars().filter(|c| !c.is_control() && !is_bidi_control(*c)).collect();
-    let short: String = redacted(&message, sent).chars().take(LONGEST_MESSAGE).collect();
-    Some(short.trim().to_owned()).filter(|text| !text.is_empty())
-}
-
 /// The innermost cause, because the outer ones contain the whole URL with its query.
 fn reason(error: &(dyn Error + 'static)) -> String {
     let transport = || error_chain(error).filter_map(|e| e.downcast_ref::<reqwest::Error>());
@@ -212,27 +204,6 @@ fn reason(error: &(dyn Error + 'static)) -> String {
 mod tests {
     use super::*;
     use crate::domain::text::cut;
-
-    #[test]
-    fn explanations_are_short_and_clean() {
-        assert_eq!(
-            explanation(br#"{"message":"Bad\u0000 cred\nentials"}"#, None).as_deref(),
-            Some("Bad credentials")
-        );
-        assert_eq!(
-            explanation("{\"message\":\"Bad \u{202e}creden\u{2066}tials\u{200f}\"}".as_bytes(), None)
-                .as_deref(),
-            Some("Bad credentials")
-        );
-        assert_eq!(explanation(b"404: Not Found", None), None);
-        assert_eq!(explanation(br#"{"message":" "}"#, None), None);
-        let long = format!(r#"{{"message":"{}"}}"#, "x".repeat(900));
-        assert_eq!(explanation(long.as_bytes(), None).map(|text| text.len()), Some(LONGEST_MESSAGE));
-        // A token is hidden before the text is cut, also where control characters divide it.
-        let late = format!(r#"{{"message":"{} ghp_\u0001{}"}}"#, "x".repeat(190), "y".repeat(36));
-        let shown = explanation(late.as_bytes(), None).unwrap();
-        assert!(!shown.contains("gh") && !shown.contains('y'), "{shown}");
-    }
 
     #[test]
     fn a_limit_of_an_account_is_read_back_from_a_message_and_no_other_is() {

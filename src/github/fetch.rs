@@ -102,8 +102,9 @@ impl<T: Transport> Session<'_, T> {
         let sent = Instant::now();
         match self.follow(&url).await? {
             End::Body { response, served_by, moved } => {
-                self.client.rate_limits.served(&self.account, &self.key, sent, Now::read());
-                self.client.refusals.accepted(&self.account);
+                let now = Now::read();
+                self.client.rate_limits.served(&self.account, &self.key, sent, now);
+                self.client.refusals.accepted(&self.account, now.monotonic);
                 Ok(Ok(Found { tag: tag.to_owned(), url, served_by, moved, response: *response }))
             }
             End::Missing(missing) => Ok(Err(missing)),

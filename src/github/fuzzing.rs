@@ -12,9 +12,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     credential::{Account, Identity},
-    error::explanation,
     limit_times::Now,
     rate_limit::{Answer, RateLimits, Rejection},
+    redaction::explanation,
     redirect::target,
 };
 use crate::domain::repository::authority;

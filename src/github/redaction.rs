@@ -3,7 +3,12 @@
 //! A gateway between the operator and GitHub may repeat the request that it rejects.
 
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
 
+use crate::domain::text::is_bidi_control;
+
+/// An explanation is cut to this number of characters.
+const LONGEST_MESSAGE: usize = 200;
 const HIDDEN: &str = "[redacted]";
 /// GitHub's prefixes of tokens, in lower case.
 const TOKENS: [&str; 6] = ["ghp_", "gho_", "ghs_", "ghu_", "ghr_", "github_pat_"];
@@ -12,8 +17,30 @@ const JWT: &str = "eyJ";
 /// From this length on, text after a prefix is a token even in the middle of a word.
 const SECRET_LENGTH: usize = 16;
 
+/// GitHub's explanation in an error body. `sent` is the request's token.
+pub(super) fn explanation(body: &[u8], sent: Option<&SecretString>) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Body {
+        message: String,
+    }
+    let Body { message } = serde_json::from_slice(body).ok()?;
+    shown(&message, sent)
+}
+
+/// The text of an error body that is not JSON.
+pub(super) fn plain_text(body: &[u8], sent: Option<&SecretString>) -> Option<String> {
+    shown(str::from_utf8(body).ok()?, sent)
+}
+
+/// The start of a text, without secrets and characters that change how a text is read.
+fn shown(text: &str, sent: Option<&SecretString>) -> Option<String> {
+    let text: String = text.chars().filter(|c| !c.is_control() && !is_bidi_control(*c)).collect();
+    let short: String = redacted(&text, sent).chars().take(LONGEST_MESSAGE).collect();
+    Some(short.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
 /// Hides the token that was `sent`, everything that looks like a token of GitHub or a JWT, and users and queries of URLs.
-pub(super) fn redacted(text: &str, sent: Option<&SecretString>) -> String {
+fn redacted(text: &str, sent: Option<&SecretString>) -> String {
     let sent = sent.map(ExposeSecret::expose_secret).filter(|token| !token.is_empty());
     let text = sent.map_or_else(|| text.to_owned(), |token| text.replace(token, HIDDEN));
     text.split_inclusive(char::is_whitespace).map(|word| without_tokens(&without_query(word))).collect()
@@ -74,6 +101,29 @@ fn token_at(run: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn explanations_are_short_and_clean() {
+        assert_eq!(
+            explanation(br#"{"message":"Bad\u0000 cred\nentials"}"#, None).as_deref(),
+            Some("Bad credentials")
+        );
+        assert_eq!(
+            explanation("{\"message\":\"Bad \u{202e}creden\u{2066}tials\u{200f}\"}".as_bytes(), None)
+                .as_deref(),
+            Some("Bad credentials")
+        );
+        assert_eq!(explanation(b"404: Not Found", None), None);
+        assert_eq!(plain_text(b"404: Not Found\n", None).as_deref(), Some("404: Not Found"));
+        assert_eq!(plain_text(b"\xff", None), None);
+        assert_eq!(explanation(br#"{"message":" "}"#, None), None);
+        let long = format!(r#"{{"message":"{}"}}"#, "x".repeat(900));
+        assert_eq!(explanation(long.as_bytes(), None).map(|text| text.len()), Some(LONGEST_MESSAGE));
+        // A token is hidden before the text is cut, also where control characters divide it.
+        let late = format!(r#"{{"message":"{} ghp_\u0001{}"}}"#, "x".repeat(190), "y".repeat(36));
+        let shown = explanation(late.as_bytes(), None).unwrap();
+        assert!(!shown.contains("gh") && !shown.contains('y'), "{shown}");
+    }
 
     #[test]
     fn secrets_are_hidden() {

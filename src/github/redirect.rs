@@ -12,7 +12,7 @@ use crate::domain::repository::authority;
 
 /// The target of a redirect, if it may be followed.
 pub(super) fn target(from: &Url, headers: &HeaderMap) -> Result<Url, FetchError> {
-    let bad = |why| FetchError::BadRedirect { host: authority(from), why };
+    let bad = |why: &str| FetchError::BadRedirect { host: authority(from), why: why.to_owned() };
     let location = headers.get(LOCATION).ok_or(bad("without a Location"))?;
     let location = location.to_str().map_err(|_| bad("to an invalid URL"))?;
     let url = from.join(location).map_err(|_| bad("to an invalid URL"))?;

@@ -1,38 +1,55 @@
 //! Credentials that GitHub has just rejected. Other fetches with the same credential fail without a request: more rejected
 //! requests would use up the quota of the address, and make GitHub reject valid credentials too.
+//!
+//! GitHub also rejects a valid personal token now and then. If one has worked, its rejections are in doubt for a minute.
 
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
 };
 
-use super::{credential::Account, error::FetchError};
+use super::credential::{Account, Identity};
+use super::error::FetchError;
 use crate::domain::Mutex;
 
-/// How long a rejection is the answer to other fetches.
+/// How long a rejection is the answer to other fetches, and how long it may be in doubt.
 const RECENT: Duration = Duration::from_mins(1);
+/// How long it counts that a personal token has worked.
+const WORKED: Duration = Duration::from_hours(1);
+/// Shortest time between two requests with a token that is in doubt.
+const DOUBTED: Duration = Duration::from_secs(5);
 
-/// The last rejection of each account, and its time.
+/// The last answer to the credential of each account, and its time: a rejection or (`None`) an archive.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(Mutex<HashMap<Account, (Instant, FetchError)>>);
+pub(super) struct Refusals(Mutex<HashMap<Account, (Instant, Option<FetchError>)>>);
 
 impl Refusals {
-    /// Records `error` if it is a rejection of the account's credential.
-    pub(super) fn record(&self, account: &Account, error: &FetchError, now: Instant) {
-        if matches!(error, FetchError::CredentialRefused { .. }) {
-            let mut all = self.0.lock();
-            all.retain(|_, (at, _)| is_recent(*at, now));
-            all.insert(account.clone(), (now, error.clone()));
-        }
+    /// Records `error` if it is a rejection of the account's credential. Returns the error to report.
+    pub(super) fn record(&self, account: &Account, error: FetchError, now: Instant) -> FetchError {
+        let FetchError::CredentialRefused { status, what } = &error else { return error };
+        let mut all = self.0.lock();
+        let is_personal = matches!(account.identity, Identity::Token(_));
+        let since = match all.get(account) {
+            Some((at, None)) if is_personal && is_within(WORKED, *at, now) => Some(now),
+            Some((_, Some(FetchError::TokenDoubted { since, .. }))) => Some(*since),
+            _ => None,
+        };
+        let reported = match since.filter(|since| is_within(RECENT, *since, now)) {
+            Some(since) => FetchError::TokenDoubted { status: *status, what: what.clone(), since },
+            None => error,
+        };
+        all.retain(|_, (at, _)| is_within(WORKED, *at, now));
+        all.insert(account.clone(), (now, Some(reported.clone())));
+        reported
     }
 
     /// Records that GitHub accepted the account's credential.
-    pub(super) fn accepted(&self, account: &Account) {
-        self.0.lock().remove(account);
+    pub(super) fn accepted(&self, account: &Account, now: Instant) {
+        self.0.lock().insert(account.clone(), (now, None));
     }
 
     /// The recent rejection of the account, unless the caller's `last` attempt ended after it: that attempt has reported it, and
-    /// the next one sends a request to GitHub.
+    /// the next one sends a request to GitHub. With a token that is in doubt, all callers together send one every few seconds.
     pub(super) fn recent(
         &self,
         account: &Account,
@@ -41,18 +58,20 @@ impl Refusals {
     ) -> Option<FetchError> {
         let all = self.0.lock();
         let (at, error) = all.get(account)?;
-        let is_reported = last.is_some_and(|last| last >= *at);
-        (is_recent(*at, now) && !is_reported).then(|| error.clone())
+        let is_answer = match error {
+            Some(FetchError::TokenDoubted { .. }) => is_within(DOUBTED, *at, now),
+            _ => is_within(RECENT, *at, now) && last.is_none_or(|last| last < *at),
+        };
+        error.clone().filter(|_| is_answer)
     }
 }
 
-fn is_recent(at: Instant, now: Instant) -> bool {
-    now.saturating_duration_since(at) < RECENT
+fn is_within(duration: Duration, at: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(at) < duration
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::credential::Identity;
     use super::*;
 
     fn account(host: &str) -> Account {
@@ -71,7 +90,7 @@ mod tests {
             refusals.recent(&own, last.map(at), at(now)).map(|error| error.to_string())
         };
         assert_eq!(recent(None, 0), None);
-        refusals.record(&own, &refused("one"), at(10));
+        refusals.record(&own, refused("one"), at(10));
         for (last, now, is_answer) in [
             (None, 10, true),
             (Some(9), 69, true),
@@ -82,20 +101,59 @@ mod tests {
         ] {
             assert_eq!(recent(last, now).is_some(), is_answer, "{last:?} at {now}");
         }
-        refusals.record(&own, &refused("two"), at(20));
+        refusals.record(&own, refused("two"), at(20));
         assert!(recent(Some(11), 21).is_some_and(|text| text.contains("two")));
         assert!(refusals.recent(&account("b"), None, at(21)).is_none());
-        refusals.accepted(&own);
+        refusals.accepted(&own, at(21));
         assert_eq!(recent(None, 21), None);
+    }
+
+    #[test]
+    fn rejections_of_a_personal_token_that_has_worked_are_in_doubt_for_a_minute() {
+        let (refusals, start, own) = (Refusals::default(), Instant::now(), account("a"));
+        let at = |second| start + Duration::from_secs(second);
+        let is_doubted = |account: &Account, now| {
+            let error = refusals.record(account, refused("why"), at(now));
+            matches!(error, FetchError::TokenDoubted { status: 401, .. })
+        };
+        assert!(!is_doubted(&own, 0), "it has not worked");
+        refusals.accepted(&own, at(10));
+        for (now, expected) in [(3_609, true), (3_668, true), (3_669, false), (3_670, false)] {
+            assert_eq!(is_doubted(&own, now), expected, "at {now}");
+        }
+        // Until another request shows more, all get the same answer, however often.
+        refusals.accepted(&own, at(4_000));
+        assert!(is_doubted(&own, 4_001) && is_doubted(&own, 4_010));
+        for (last, now, is_answer) in [
+            (None, 4_014, true),
+            (Some(4_012), 4_014, true),
+            (None, 4_015, false),
+            (Some(4_012), 4_015, false),
+        ] {
+            assert_eq!(
+                refusals.recent(&own, last.map(at), at(now)).is_some(),
+                is_answer,
+                "{last:?} at {now}"
+            );
+        }
+        refusals.accepted(&own, at(5_000));
+        assert!(!is_doubted(&own, 5_000 + 3_600), "it worked too long ago");
+        let fingerprint = [1; 32];
+        let app = Account {
+            host: "a".into(),
+            identity: Identity::App { app_id: 1, installation_id: 2, fingerprint },
+        };
+        refusals.accepted(&app, at(6_000));
+        assert!(!is_doubted(&app, 6_001));
     }
 
     #[test]
     fn other_errors_and_old_rejections_are_not_kept() {
         let (refusals, start) = (Refusals::default(), Instant::now());
-        refusals.record(&account("a"), &FetchError::TooLarge { limit: 1 }, start);
-        assert!(refusals.0.lock().is_empty());
+        let error = refusals.record(&account("a"), FetchError::TooLarge { limit: 1 }, start);
+        assert!(matches!(error, FetchError::TooLarge { .. }) && refusals.0.lock().is_empty());
         for number in 0..300_u64 {
-            refusals.record(&account(&number.to_string()), &refused(""), start + Duration::from_secs(number));
+            refusals.record(&account(&number.to_string()), refused(""), start + Duration::from_mins(number));
         }
         assert_eq!(refusals.0.lock().len(), 60);
     }

@@ -11,9 +11,10 @@ use url::Url;
 
 use super::{
     account::{Authorization, Session},
-    error::{FetchError, explanation},
+    error::FetchError,
     limit_times::{LONGEST_WAIT, Times},
     rate_limit::Answer,
+    redaction::{explanation, plain_text},
     redirect::{is_foreign, is_page, serves_archives, target},
     token::TokenRejection,
     transport::{Transport, bounded_body, drain},
@@ -70,16 +71,23 @@ impl<T: Transport> Session<'_, T> {
             let (response, doubt) = self.send(&url, at_home).await?;
             let (page, foreign) =
                 (is_page(response.headers()) && !serves_archives(&url), is_foreign(self.repository, &url));
+            let at_api = at_home && self.authenticated() && !serves_archives(&url);
             let status = response.status();
             match status {
                 StatusCode::OK if page => return Err(self.login(&url, response).await),
-                // A gateway's page. GitHub's own pages for missing repositories are not foreign.
-                StatusCode::NOT_FOUND if page && foreign => return Err(self.login(&url, response).await),
+                // A gateway's page. GitHub's API sends none, and its site's pages for missing repositories are not foreign.
+                StatusCode::NOT_FOUND if page && (foreign || at_api) => {
+                    return Err(self.login(&url, response).await);
+                }
                 StatusCode::OK => {
                     return Ok(End::Body { response: Box::new(response), served_by: url, moved });
                 }
                 StatusCode::NOT_FOUND => {
-                    drain(response).await;
+                    let message = explanation(&bounded_body(response).await, None);
+                    if at_api && message.is_none() {
+                        return Err(self.refusal(&authority(&url), status, None));
+                    }
+                    self.api_of_other_host(&url).map_or(Ok(()), Err)?;
                     let handed_over = serves_archives(&url) || (temporary && foreign);
                     return Ok(End::Missing(Missing { handed_over, doubt }));
                 }
@@ -116,12 +124,14 @@ impl<T: Transport> Session<'_, T> {
             let sent = Instant::now();
             let response = self.client.transport.get(url, by.token()).await?;
             let outcome = self.judge(url, response, by.token(), sent).await;
-            // An installation's token may be rejected for one repository alone.
-            if let (Authorization::Personal(_), Err(error)) = (&by, &outcome) {
-                self.note_refusal(error);
-            }
-            let Authorization::App(grant) = by else {
-                return outcome.map(|response| (response, Doubt::None));
+            let certain = |response| (response, Doubt::None);
+            let grant = match by {
+                Authorization::None => return outcome.map(certain),
+                Authorization::Personal(_) => {
+                    return outcome.map(certain).map_err(|error| self.note_refusal(error));
+                }
+                // An installation's token may be rejected for one repository alone.
+                Authorization::App(grant) => grant,
             };
             let error = match outcome {
                 Ok(response) if response.status() != StatusCode::NOT_FOUND => {
@@ -166,24 +176,35 @@ impl<T: Transport> Session<'_, T> {
             return Ok(response);
         }
         let headers = response.headers().clone();
-        let message = explanation(&bounded_body(response).await, token);
+        let body = bounded_body(response).await;
+        let message = explanation(&body, token);
         if is_foreign {
-            return Err(self.foreign_refusal(host, status, &headers, message));
+            return Err(self.foreign_refusal(url, status, &headers, message));
         }
         let answer = Answer { status, headers: &headers, message: message.as_deref(), authorized, sent };
         self.record(&self.account, &host, answer)?;
+        let page = is_page(&headers);
+        if serves_archives(url) && matches!(status, StatusCode::BAD_REQUEST | StatusCode::REQUEST_TIMEOUT) {
+            // Under load, GitHub rejects valid requests, and may do so again on the same connection.
+            self.client.transport.forget_connections();
+            let message = message.or_else(|| plain_text(&body, token).filter(|_| !page));
+            return Err(FetchError::Server { host, status: status.as_u16(), message });
+        }
+        if authorized && page && status.is_client_error() {
+            return Err(FetchError::WebPage { host });
+        }
         Err(self.refusal(&host, status, message))
     }
 
     /// The error for a status above 400 of a host that is not GitHub's.
     fn foreign_refusal(
         &self,
-        host: String,
+        url: &Url,
         code: StatusCode,
         headers: &HeaderMap,
         message: Option<String>,
     ) -> FetchError {
-        let (now, status) = (Timestamp::now(), code.as_u16());
+        let (host, now, status) = (authority(url), Timestamp::now(), code.as_u16());
         let is_passing = code == StatusCode::TOO_MANY_REQUESTS || code.is_server_error();
         match Times::read(headers, now).retry_after.filter(|_| is_passing) {
             Some(wait) => {
@@ -192,7 +213,20 @@ impl<T: Transport> Session<'_, T> {
             }
             None if is_passing => FetchError::Server { host, status, message },
             None if is_page(headers) => FetchError::WebPage { host },
-            None => self.refusal(&host, code, message),
+            None => self.api_of_other_host(url).unwrap_or_else(|| self.refusal(&host, code, message)),
         }
+    }
+
+    /// The error for a rejection by the API of another host, to which the repository's own API has redirected.
+    fn api_of_other_host(&self, url: &Url) -> Option<FetchError> {
+        let to = authority(url);
+        let is_api = to.starts_with("api.") || url.path().starts_with("/api/v3/");
+        let site = to.strip_prefix("api.").unwrap_or(&to);
+        let why = format!(
+            "to {to}, which does not get the credential: write https://{site} in repoUrl, and start the operator with \
+             --github-host {site}"
+        );
+        let is_other = self.authenticated() && is_foreign(self.repository, url) && is_api;
+        is_other.then(|| FetchError::BadRedirect { host: self.account.host.clone(), why })
     }
 }

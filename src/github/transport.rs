@@ -21,6 +21,7 @@ use super::{
     error::FetchError,
     settings::{ClientError, Settings},
 };
+use crate::domain::Mutex;
 
 /// Time limit for a connection, including TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,17 +55,26 @@ pub(super) trait Transport: Send + Sync {
         app: &AppKey,
         scope: Scope,
     ) -> impl Future<Output = Result<Response, FetchError>> + Send;
+
+    /// Sends no further request on a connection that exists now. Running downloads continue.
+    fn forget_connections(&self);
 }
 
 /// Requests over TLS only, through the system's proxy if there is one.
 #[derive(Debug)]
 pub(super) struct Https {
-    client: Client,
+    client: Mutex<Client>,
+    settings: Settings,
 }
 
 impl Https {
     pub(super) fn new(settings: &Settings) -> Result<Self, ClientError> {
-        let client = Client::builder()
+        let client = Mutex::new(Self::client(settings)?);
+        Ok(Self { client, settings: settings.clone() })
+    }
+
+    fn client(settings: &Settings) -> Result<Client, reqwest::Error> {
+        Client::builder()
             .https_only(true)
             // HTTP/2 would use a connection again after a timeout, also one whose packets are lost behind a proxy.
             .http1_only()
@@ -77,19 +87,16 @@ impl Https {
             // GitHub rejects requests without one.
             .user_agent(concat!("opendepot/", env!("CARGO_PKG_VERSION")))
             .tls_certs_merge(settings.roots.clone())
-            .build()?;
-        Ok(Self { client })
+            .build()
     }
 }
 
 impl Transport for Https {
     async fn get(&self, url: &Url, token: Option<&SecretString>) -> Result<Response, FetchError> {
-        let mut request = self.client.get(url.clone());
+        let mut request = self.client.lock().get(url.clone());
         if let Some(token) = token {
-            request = request
-                .bearer_auth(token.expose_secret())
-                .header(ACCEPT, "application/vnd.github+json")
-                .header("x-github-api-version", "2022-11-28");
+            request =
+                request.bearer_auth(token.expose_secret()).header(ACCEPT, "application/vnd.github+json");
         }
         request.send().await.map_err(|e| FetchError::network(url, &e))
     }
@@ -100,8 +107,9 @@ impl Transport for Https {
     async fn mint(&self, api: &Url, app: &AppKey, scope: Scope) -> Result<Response, FetchError> {
         let base = api.as_str().parse().map_err(|e: http::uri::InvalidUri| FetchError::network(api, &e))?;
         let auth = AppAuth { app_id: AppId(app.app_id), key: app.key.clone() };
+        let client = self.client.lock().clone();
         let Ok(octocrab) = OctocrabBuilder::new_empty()
-            .with_service(ReqwestConnector::new(self.client.clone()))
+            .with_service(ReqwestConnector::new(client))
             .with_layer(&BaseUriLayer::new(base))
             .with_auth(AuthState::App(auth))
             .build();
@@ -110,6 +118,13 @@ impl Transport for Https {
         let body = (scope == Scope::ReadContents).then_some(&narrowed);
         let response = octocrab._post(route, body).await.map_err(|e| FetchError::network(api, &e))?;
         Ok(response.map(reqwest::Body::wrap).into())
+    }
+
+    fn forget_connections(&self) {
+        // The same settings were accepted before.
+        if let Ok(client) = Self::client(&self.settings) {
+            *self.client.lock() = client;
+        }
     }
 }
 
@@ -175,6 +190,23 @@ mod tests {
         let answer = tokio::time::timeout(Duration::from_secs(30), client.get(&url, None)).await;
         let error = answer.expect("it ends before the server answers").unwrap_err().to_string();
         assert!(error.ends_with("timed out"), "{error}");
+    }
+
+    /// The host of archives may answer each request on a connection with 400.
+    #[tokio::test]
+    async fn a_connection_that_is_forgotten_is_not_used_again() {
+        let authority = Authority::new("forgotten").unwrap();
+        let answer =
+            |connection| Reply::status(if connection == 0 { 400 } else { 200 }, "400: Invalid request");
+        let server = Server::start(&authority, move |asked| answer(asked.connection)).unwrap();
+        let roots = vec![reqwest::Certificate::from_pem(authority.pem().as_bytes()).unwrap()];
+        let client = Https::new(&Settings { roots, ..Settings::default() }).unwrap();
+        let url = server.url.parse().unwrap();
+        let first = client.get(&url, None).await.unwrap();
+        assert_eq!(first.status(), 400);
+        drain(first).await;
+        client.forget_connections();
+        assert_eq!(client.get(&url, None).await.unwrap().status(), 200);
     }
 
     #[tokio::test]

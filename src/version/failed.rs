@@ -40,16 +40,17 @@ pub(super) fn failed(
     }
     attempt.download = download.or(attempt.download);
     let now = Timestamp::now();
+    let is_known = keeps_status(version, requests, is_stored, failure.reason);
     attempt.secret = secret.filter(|_| awaits_secret(failure.reason, failure.class == Class::Stalled));
     let shown = Failure { message: failure.message_with_retry(attempt.due, now), ..failure.clone() };
     let mut effect = Effect {
-        status: Some(object.current.failed(&shown, requests, is_stored, now)),
+        status: (!is_known).then(|| object.current.failed(&shown, requests, is_stored, now)),
         reset_force: requests.force_sync,
         fetched,
         end: Some(End::Failed(Box::new(attempt))),
         ..Effect::default()
     };
-    if is_new(version, failure.reason) {
+    if !is_known && is_new(version, failure.reason) {
         tracing::warn!(reason = %failure.reason, cause = failure.message, "the attempt failed");
         // GitHub usually rejects a new token for some seconds: that is no warning.
         let is_warning = failure.reason != Reason::TokenNotReady;
@@ -57,6 +58,23 @@ pub(super) fn failed(
         effect = effect.with_event(Event { is_warning, reason, action: "Publish", note });
     }
     effect
+}
+
+/// Whether the status stays as it is: each hourly attempt of a stalled Version has a new token of its App, and shows nothing
+/// until GitHub's answers to that token count.
+pub(super) fn keeps_status(
+    version: &VersionState,
+    requests: &Requests,
+    is_stored: Option<bool>,
+    reason: Reason,
+) -> bool {
+    let stalled = version.status.stalled.as_ref().filter(|c| c.is_true && version.is_observed());
+    let stalled = stalled.and_then(|condition| condition.reason.parse::<Reason>().ok());
+    let is_same_object = is_stored.is_none_or(|is_stored| is_stored == version.status.synced);
+    reason == Reason::TokenNotReady
+        && stalled.is_some_and(Reason::may_be_about_secret)
+        && is_same_object
+        && !requests.any()
 }
 
 /// Whether a failure is reported: its reason is not that of the last status, or it is the first one of a deletion.

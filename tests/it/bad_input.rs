@@ -204,7 +204,7 @@ async fn whatever_github_answers_instead_of_an_archive_is_told_apart() {
             vec!["ended early, after"],
         ),
         ("endless", fault(Failure::EndlessBody), "ArchiveTooLarge", Stalled, vec!["--max-archive-size"]),
-        ("bomb", None, "ArchiveTooLarge", Stalled, vec!["more than 200 times", "decompression bomb"]),
+        ("bomb", None, "ArchiveTooLarge", Stalled, vec!["more than 200 times", "export-ignore"]),
         ("broken", at_site(Failure::Status(502)), "GitHubUnavailable", Retried, vec!["github.com", "502"]),
         (
             "no-archive",
@@ -212,6 +212,13 @@ async fn whatever_github_answers_instead_of_an_archive_is_told_apart() {
             "GitHubUnavailable",
             Retried,
             vec!["codeload.github.com", "500"],
+        ),
+        (
+            "uneven",
+            fault(Failure::Status(400)),
+            "GitHubUnavailable",
+            Retried,
+            vec!["codeload.github.com", "400: Bad Request"],
         ),
         (
             "cut-off",

@@ -369,7 +369,12 @@ async fn an_app_that_gets_its_permission_later_is_believed_at_the_next_request()
 fn the_page_on_the_app_quotes_what_the_code_says() {
     let page = std::fs::read_to_string(root().join("docs/github-app.md")).unwrap();
     let (_, table) = page.split_once("| mistake | reason | message contains |").unwrap();
-    let sources = ["src/github/error.rs", "src/github/credential.rs", "src/controller/failure/reasons.rs"];
+    let sources = [
+        "src/github/error.rs",
+        "src/github/credential.rs",
+        "src/github/session.rs",
+        "src/controller/failure/reasons.rs",
+    ];
     let sources = sources.map(|path| std::fs::read_to_string(root().join(path)).unwrap()).concat();
     let mut found = 0;
     for row in table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("|--")) {

@@ -20,7 +20,7 @@ impl From<FetchError> for Failure {
             E::RateLimited { until, .. } | E::Blocked { until, .. } => {
                 Self { class: Class::Wait(*until), ..failure(Reason::RateLimited) }
             }
-            E::TokenNotReady { .. } => failure(Reason::TokenNotReady),
+            E::TokenNotReady { .. } | E::TokenDoubted { .. } => failure(Reason::TokenNotReady),
             E::Busy { until, .. } => {
                 Self { class: Class::RetryAfter(*until), ..failure(Reason::GitHubUnavailable) }
             }
@@ -29,6 +29,7 @@ impl From<FetchError> for Failure {
             | E::TooManyRedirects { .. }
             | E::BadRedirect { .. }
             | E::TokenRedirected { .. }
+            | E::ClocksDiffer { .. }
             | E::WebPage { .. } => failure(Reason::UnexpectedAnswer),
             E::Truncated { .. } => failure(Reason::DownloadIncomplete),
             E::TooLarge { .. } => failure(Reason::ArchiveTooLarge),

@@ -35,6 +35,7 @@ impl StorageError {
             Cause::ChecksumMismatch | Cause::StoredDifferently { .. } => Reason::ChecksumMismatch,
             Cause::EntityTooLarge => Reason::ArchiveTooLarge,
             Cause::File { .. } => Reason::SpoolFailed,
+            Cause::BodyTooLarge | Cause::Retained { .. } => Reason::StorageRefused,
             // Not an outage: the store does not support the request. S3 itself does not answer 403 or 404 with such codes.
             Cause::Other { status: Some(400..=402 | 405..=408 | 410..=499 | 501), code: Some(_), .. }
                 if self.operation != Operation::Head =>
@@ -53,7 +54,7 @@ impl StorageError {
         if let Cause::StoredDifferently { repeated: true, .. } = self.cause {
             return Failure { class: Class::Stalled, ..failure };
         }
-        let Cause::SlowDown { retry_after: Some(pause) } = self.cause else { return failure };
+        let Some(pause) = self.cause.retry_after() else { return failure };
         let until = now.checked_add(pause).unwrap_or(now);
         let message = format!("{}, not before {}", failure.message, whole_second_after(until));
         Failure { class: Class::RetryAfter(until), message, ..failure }
@@ -74,6 +75,8 @@ pub(super) fn put_failed(cause: Cause) -> StorageError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn now() -> Timestamp {
@@ -114,5 +117,22 @@ mod tests {
             );
         }
         assert!(!Reason::needs_fetch("StorageRefused"));
+        // No change of the archive resolves these.
+        for cause in [Cause::BodyTooLarge, Cause::Retained { detail: String::new() }] {
+            let failure = put_failed(cause).into_failure(now());
+            assert_eq!((failure.reason, failure.class), (Reason::StorageRefused, Class::Stalled));
+        }
+    }
+
+    #[test]
+    fn a_store_that_fails_may_request_a_pause_and_is_not_throttling() {
+        let until = now() + Duration::from_mins(1);
+        let detail = "SlowDownWrite: Resource requested is unwritable".to_owned();
+        let down =
+            Cause::Unavailable { status: 503, retry_after: Some(Duration::from_mins(1)), detail: detail.clone() };
+        let failure = put_failed(down).into_failure(now());
+        assert_eq!((failure.reason, failure.class), (Reason::StorageUnavailable, Class::RetryAfter(until)));
+        let words = [&*detail, "this is retried, not before 1970-01-12T13:47:40Z"];
+        assert!(words.iter().all(|word| failure.message.contains(word)), "{}", failure.message);
     }
 }

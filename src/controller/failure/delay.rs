@@ -179,16 +179,17 @@ mod tests {
 
     #[test]
     fn a_store_that_asks_for_a_second_each_time_is_asked_less_and_less() {
-        let slow =
-            put_failed(Cause::SlowDown { retry_after: Some(Duration::from_secs(1)) }).into_failure(now());
+        let slow = |retry_after| {
+            let cause = Cause::SlowDown { retry_after: Some(retry_after), detail: String::new() };
+            put_failed(cause).into_failure(now())
+        };
+        let (slow, long) = (slow(Duration::from_secs(1)), slow(Duration::from_hours(1)));
         let delay = |failures| slow.delay(failures, Duration::ZERO, 0.5, now());
         assert!(
             delay(1) >= SHORTEST_DELAY && delay(3) >= SHORTEST_DELAY * 4 && delay(20) >= LONGEST_DELAY,
             "{:?}",
             delay(20)
         );
-        let long =
-            put_failed(Cause::SlowDown { retry_after: Some(Duration::from_hours(1)) }).into_failure(now());
         assert!(long.delay(1, Duration::ZERO, 0.0, now()) > Duration::from_hours(1));
     }
 }

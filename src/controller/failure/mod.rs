@@ -190,7 +190,8 @@ mod tests {
             assert!(next_attempt(other).is_none(), "{other}");
         }
         assert_eq!(Failure::stalled(Reason::NotAnArchive, "bad").message_with_retry(due(3600), now()), "bad");
-        let slow = Cause::SlowDown { retry_after: Some(Duration::from_millis(79_500)) };
+        let retry_after = Some(Duration::from_millis(79_500));
+        let slow = Cause::SlowDown { retry_after, detail: String::new() };
         let throttled = put_failed(slow).into_failure(now());
         assert!(throttled.message.ends_with("not before 1970-01-12T13:48:00Z"), "{}", throttled.message);
         assert_eq!(throttled.message_with_retry(due(90), now()), throttled.message, "once");

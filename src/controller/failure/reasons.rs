@@ -135,12 +135,15 @@ reasons! {
         "on GitHub, check that the App is installed and not suspended, and its key not revoked, or that the token has \
          not expired; then update the Secret";
     TokenNotReady: Automatic, GitHub, Fetch,
-        "the App's token is less than a minute old and not valid on all of GitHub's servers yet",
+        "the App's token is less than a minute old and not valid on all of GitHub's servers yet; or GitHub rejects a \
+         personal token that worked within the last hour",
         "wait; after a minute GitHub's answer is final";
     AccessForbidden: Manual, Access, Fetch,
         "GitHub accepts the credentials but denies access",
-        "read GitHub's answer in the message; causes are SSO, IP allow lists, an installation that was suspended within \
-         the last hour, and for anonymous requests a proxy or site that blocks one repository";
+        "read GitHub's answer in the message; causes are an App or token without the permission \"Contents: read\" \
+         (`Resource not accessible`), SSO, IP allow lists, a repository that GitHub has disabled (HTTP 451 or `access \
+         blocked`), an installation that was suspended within the last hour, and for anonymous requests a proxy or site that \
+         blocks one repository";
     RepositoryNotFound: Manual, Access, Fetch,
         "the repository does not exist or is not visible with these credentials (GitHub also answers with a \
          login page)",
@@ -158,7 +161,8 @@ reasons! {
     UnexpectedAnswer: Automatic, GitHub, Fetch,
         "the response is not a valid response to a request for an archive",
         "check what is between the operator and GitHub: a gateway's login page, a redirect of the App's token \
-         request (the message names both hosts; the redirect is not followed), or a host that is not GitHub";
+         request (the message names both hosts; the redirect is not followed), or a host that is not GitHub. If the \
+         message names another host for `repoUrl`, or clocks that differ, correct that";
     DownloadIncomplete: Automatic, GitHub, Fetch,
         "the connection ended before the archive was complete",
         "wait; if it persists, check the limits of the proxy";
@@ -179,7 +183,8 @@ reasons! {
         "remove or rename the file that the message names, and tag again";
     ArchiveTooLarge: Manual, Content, Fetch,
         "a limit of size, entries or compression ratio is exceeded",
-        "make the module smaller, or raise `--max-archive-size`, `--max-unpacked-size` or `--max-entries`";
+        "make the module smaller, or raise `--max-archive-size`, `--max-unpacked-size` or `--max-entries`; the ratio \
+         has no flag";
     SpoolFailed: Automatic, Disk, Fetch,
         "the operator's disk failed",
         "free or enlarge the volume of `--spool-dir`";

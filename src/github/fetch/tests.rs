@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures::stream;
-use jiff::Timestamp;
+use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
@@ -25,13 +25,15 @@ use super::{
     },
     *,
 };
-use crate::controller::failure::{Class, Failure};
+use crate::controller::failure::{Class, Failure, Reason};
 use crate::domain::{ArchiveFormat, Repository};
 
 const SITE: &str = "https://github.com/acme/net/archive/refs/tags/";
 const API: &str = "https://api.github.com/repos/acme/net";
 const LOAD: &str = "https://codeload.github.com/acme/net/zip/";
 const MINT: &str = "POST https://api.github.com/";
+/// In place of a request: later ones are sent on new connections.
+const FORGOTTEN: &str = "new connections";
 
 #[derive(Clone)]
 struct Answer {
@@ -74,6 +76,7 @@ impl Script {
         self.seen.lock().unwrap().push(noted);
         let mut answers = self.answers.lock().unwrap();
         let given = match answers.get_mut(request) {
+            None if request.contains("//api.") => answer(404, r#"{"message":"Not Found"}"#),
             None => answer(404, "404: Not Found"),
             Some(left) if left.len() == 1 => left[0].clone(),
             Some(left) => left.remove(0),
@@ -100,6 +103,10 @@ impl Transport for Script {
         tokio::task::yield_now().await;
         let all = if scope == Scope::Everything { " for all" } else { "" };
         Ok(self.reply(&format!("POST {api}{all}"), None))
+    }
+
+    fn forget_connections(&self) {
+        self.seen.lock().unwrap().push(FORGOTTEN.to_owned());
     }
 }
 
@@ -138,6 +145,13 @@ impl Client<Script> {
 
     fn seen(&self) -> Vec<String> {
         std::mem::take(&mut *self.transport.seen.lock().unwrap())
+    }
+
+    /// Whether other fetches with the credential fail without a request.
+    fn knows_rejection(&self, credential: &Credential) -> bool {
+        let repository = Repository::from_parts("acme", "other").unwrap();
+        let account = Session::new(self, &repository, credential).account;
+        self.refusals.recent(&account, None, Instant::now()).is_some()
     }
 }
 
@@ -296,7 +310,8 @@ async fn a_refusal_of_a_new_token_does_not_count() {
         assert_eq!(github.seen()[0], format!("{url} with new"));
     }
     // A personal token is never new.
-    let personal = github([(url, vec![answer(401, "")])]).error(&token()).await;
+    let bad = answer(401, r#"{"message":"Bad credentials"}"#);
+    let personal = github([(url, vec![bad])]).error(&token()).await;
     assert!(matches!(personal, FetchError::CredentialRefused { .. }), "{personal}");
 }
 
@@ -397,7 +412,6 @@ async fn a_permission_that_an_app_gets_later_is_used_by_the_next_fetch() {
 #[tokio::test]
 async fn a_rejected_credential_is_known_to_other_fetches() {
     let bad = || answer(401, r#"{"message":"Bad credentials"}"#);
-    let repository = Repository::from_parts("acme", "other").unwrap();
     for (credential, mint, is_known) in [
         (token(), grant("ghs"), true),
         (Credential::App(app()), bad(), true),
@@ -406,18 +420,145 @@ async fn a_rejected_credential_is_known_to_other_fetches() {
     ] {
         let (url, found) = api("1.0.0", "v1?token=link");
         let (github, at) = github_at([(MINT.into(), vec![mint]), (url.clone(), vec![bad()]), archive()]);
-        let account = Session::new(&github, &repository, &credential).account;
-        let is_rejected = || github.refusals.recent(&account, None, Instant::now()).is_some();
         for now in [0, 60] {
             at(now);
             github.error(&credential).await;
         }
-        assert_eq!(is_rejected(), is_known);
+        assert_eq!(github.knows_rejection(&credential), is_known);
         let mut answers = HashMap::from([(MINT.to_owned(), vec![grant("new")]), (url, found)]);
         answers.extend([archive()]);
         *github.transport.answers.lock().unwrap() = answers;
         github.get(&credential).await.0.unwrap();
-        assert!(!is_rejected());
+        assert!(!github.knows_rejection(&credential));
+    }
+}
+
+#[tokio::test]
+async fn a_rejection_of_a_personal_token_that_has_just_worked_is_in_doubt() {
+    let (url, found) = api("1.0.0", "v1?token=link");
+    let bad = answer(401, r#"{"message":"Bad credentials"}"#);
+    let github = github([(url, vec![found[0].clone(), bad, found[0].clone()]), archive()]);
+    github.get(&token()).await.0.unwrap();
+    let error = github.error(&token()).await;
+    assert!(matches!(error, FetchError::TokenDoubted { status: 401, .. }), "{error}");
+    let failure = Failure::from(error);
+    assert_eq!((failure.reason, failure.class), (Reason::TokenNotReady, Class::Retry));
+    assert!(github.knows_rejection(&token()), "another request follows after some seconds");
+    github.get(&token()).await.0.unwrap();
+    assert!(!github.knows_rejection(&token()));
+}
+
+#[tokio::test]
+async fn a_rejection_without_an_explanation_is_not_about_the_credential() {
+    let url = format!("{API}/zipball/refs/tags/1.0.0");
+    for status in [401, 403, 404] {
+        for (kind, body, is_page) in [
+            ("text/html", "<h1>default backend - 404</h1>", true),
+            ("text/plain", "404 page not found", false),
+            ("application/json", r#"{"code":5}"#, false),
+        ] {
+            for (credential, at) in [
+                (token(), url.as_str()),
+                (Credential::App(app()), url.as_str()),
+                (Credential::App(app()), MINT),
+            ] {
+                let given = answer(status, body).header("content-type", kind);
+                let github = github([(MINT.into(), vec![grant("ghs")]), (at.to_owned(), vec![given])]);
+                let error = github.error(&credential).await;
+                let (from, is_right) = match &error {
+                    FetchError::WebPage { host } => (host.as_str(), is_page),
+                    FetchError::Unexpected { host, status: code, .. } => {
+                        (host.as_str(), !is_page && *code == status)
+                    }
+                    _ => ("", false),
+                };
+                assert!(from == "api.github.com" && is_right, "{status} {kind}: {error}");
+                assert_eq!(Failure::from(error).class, Class::Retry);
+                assert!(!github.knows_rejection(&credential));
+            }
+        }
+    }
+    // An Enterprise Server may serve archives under the same name, with plain text about a missing tag.
+    let api = "https://ghes.example/api/v3/repos/acme/net/zipball/refs/tags/1.0.0";
+    let load = "https://ghes.example/_codeload/acme/net/legacy.zip/refs/tags/1.0.0";
+    let github = github([(api.to_owned(), vec![redirect(302, load)])]);
+    let repository = Repository::parse("https://ghes.example/acme/net").unwrap();
+    let credential = token();
+    let session = Session::new(&github, &repository, &credential);
+    let mut file = File::from_std(tempfile::tempfile().unwrap());
+    let error = session.fetch(&["1.0.0".to_owned()], ArchiveFormat::Zip, &mut file).await.unwrap_err();
+    assert!(matches!(error, FetchError::TagNotFound { .. }), "{error}");
+    assert_eq!(github.seen(), [api, load].map(|url| format!("{url} with pat")));
+}
+
+#[tokio::test]
+async fn times_in_a_signature_that_github_rejects_are_about_the_clocks() {
+    for (claim, is_time) in [
+        ("'Issued at' claim ('iat') must be an Integer", true),
+        ("'Expiration time' claim ('exp') is too far in the future", true),
+        ("'Issuer' claim ('iss') must be an Integer", false),
+    ] {
+        let earlier = Timestamp::now() - Duration::from_mins(20);
+        let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&earlier).unwrap();
+        let body: &'static str = format!(r#"{{"message":"{claim}"}}"#).leak();
+        let github = github([(MINT.into(), vec![answer(401, body).header("date", date)])]);
+        let app = Credential::App(app());
+        let error = github.error(&app).await;
+        let text = error.to_string();
+        let clocks = "the clocks of the operator's node and of api.github.com differ by 120";
+        assert_eq!(text.contains(clocks), is_time, "{text}");
+        assert!(text.contains(claim) && text.contains("clock") == is_time, "{text}");
+        let class = if is_time { Class::Retry } else { Class::Stalled };
+        assert_eq!((Failure::from(error).class, github.knows_rejection(&app)), (class, !is_time));
+    }
+}
+
+#[tokio::test]
+async fn a_400_of_the_host_of_archives_is_an_outage_and_ends_its_connections() {
+    let load = format!("{LOAD}v1");
+    for (status, kind, expected) in [
+        (400, "text/plain; charset=utf-8", "HTTP 400: 400: Invalid request"),
+        (408, "text/plain; charset=utf-8", "HTTP 408: 400: Invalid request"),
+        (400, "text/html", "HTTP 400"),
+    ] {
+        for credential in [Credential::Anonymous, token()] {
+            let bad = answer(status, "400: Invalid request").header("content-type", kind);
+            let github = github([site("1.0.0", "v1"), api("1.0.0", "v1"), (load.clone(), vec![bad])]);
+            let error = github.error(&credential).await;
+            assert_eq!(error.to_string(), format!("codeload.github.com failed with {expected}"));
+            assert_eq!(Failure::from(error).reason, Reason::GitHubUnavailable);
+            assert_eq!(github.seen()[1..], [load.clone(), FORGOTTEN.to_owned()]);
+        }
+    }
+    // That of another host is not GitHub's.
+    let portal = "https://codeload.portal.example/";
+    let github = github([
+        (format!("{SITE}1.0.0.zip"), vec![redirect(302, portal)]),
+        (portal.to_owned(), vec![answer(400, "400: Invalid request")]),
+    ]);
+    let error = github.error(&Credential::Anonymous).await;
+    assert!(matches!(error, FetchError::Unexpected { status: 400, .. }), "{error}");
+    assert_eq!(github.seen().last().unwrap(), portal);
+}
+
+#[tokio::test]
+async fn the_api_of_another_host_is_named_with_the_one_that_redirects_to_it() {
+    for (there, host, site) in [
+        ("https://git.example/api/v3/repos/acme/net", "git.example", "git.example"),
+        ("https://api.octo.ghe.com/repos/acme/net", "api.octo.ghe.com", "octo.ghe.com"),
+    ] {
+        for (by, status) in [(301, 404), (302, 404), (307, 401), (308, 403)] {
+            let github = github([
+                (format!("{API}/zipball/refs/tags/1.0.0"), vec![redirect(by, there)]),
+                (there.to_owned(), vec![answer(status, r#"{"message":"Not Found"}"#)]),
+            ]);
+            let expected = format!(
+                "api.github.com redirected to {host}, which does not get the credential: write https://{site} in repoUrl, \
+                 and start the operator with --github-host {site}"
+            );
+            assert_eq!(github.error(&token()).await.to_string(), expected, "{by} {status}");
+            assert_eq!(github.seen().last().unwrap(), there);
+        }
     }
 }
 
@@ -626,7 +767,7 @@ async fn a_page_that_forbids_is_a_limit_for_anonymous_requests() {
     assert!(error.to_string().ends_with(": if this persists, check the proxy"), "{error}");
     let api = github([(format!("{API}/zipball/refs/tags/1.0.0"), vec![page()])]);
     let error = api.error(&token()).await;
-    assert!(matches!(error, FetchError::Forbidden { .. }), "{error}");
+    assert!(matches!(error, FetchError::WebPage { .. }), "{error}");
 }
 
 #[tokio::test]

@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::super::failed::{is_new, new_attempt};
+use super::super::failed::{is_new, keeps_status, new_attempt};
 use super::super::memory::{Attempt, ChangeKey, Memories};
 use super::{Fixture, at, passing, stored, version};
 use crate::api::REQUESTED_AT;
+use crate::api::target::Requests;
 use crate::controller::failure::{Failure, HOURLY, Reason};
 
 #[test]
@@ -30,6 +31,36 @@ fn a_refused_deletion_is_reported_although_the_version_failed_like_that_before()
     assert!(is_new(&stored()) && !is_new(&failed) && !is_new(&failed.clone().next_generation()));
     let deleted = failed.terminating().next_generation();
     assert!(is_new(&deleted) && !is_new(&deleted.failed(&denied)));
+}
+
+#[test]
+fn a_new_token_that_is_not_accepted_yet_changes_nothing_in_a_stalled_status() {
+    use Reason::{AccessForbidden, CredentialsRefused, NotAnArchive, RepositoryNotFound, TokenNotReady};
+    let keeps = |version: &Fixture, is_stored, reason| {
+        let version = version.version();
+        keeps_status(&version, &Requests::of(&version), is_stored, reason)
+    };
+    let stalled = |reason| version().failed(&Failure::stalled(reason, "why"));
+    for (reason, expected) in [
+        (AccessForbidden, true),
+        (RepositoryNotFound, true),
+        (CredentialsRefused, true),
+        (NotAnArchive, false),
+    ] {
+        assert_eq!(keeps(&stalled(reason), None, TokenNotReady), expected, "{reason}");
+        assert!(!keeps(&stalled(reason), None, reason), "{reason}");
+    }
+    let forbidden = stalled(AccessForbidden);
+    assert!(keeps(&forbidden, Some(false), TokenNotReady));
+    assert!(!keeps(&forbidden, Some(true), TokenNotReady), "the object is not as the status says");
+    for changed in [
+        version(),
+        version().failed(&passing()),
+        forbidden.clone().next_generation(),
+        forbidden.annotated(REQUESTED_AT, "now"),
+    ] {
+        assert!(!keeps(&changed, None, TokenNotReady));
+    }
 }
 
 #[test]

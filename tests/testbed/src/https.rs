@@ -21,6 +21,8 @@ use crate::background::{Task, lock};
 /// A request.
 #[derive(Debug, Clone)]
 pub struct Asked {
+    /// The number of the connection, from 0 on.
+    pub connection: usize,
     /// The path.
     pub path: String,
     /// The query, without the question mark.
@@ -78,12 +80,13 @@ impl Https {
         let (record, answer) = (Arc::clone(&asked), Arc::new(answer));
         let task = Task::spawn(async move {
             let Ok(listener) = TcpListener::from_std(listener) else { return };
-            while let Ok((stream, _)) = listener.accept().await {
+            for connection in 0.. {
+                let Ok((stream, _)) = listener.accept().await else { return };
                 let (acceptor, record, answer) = (acceptor.clone(), Arc::clone(&record), Arc::clone(&answer));
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     let service = service_fn(move |request: Request<Incoming>| {
-                        let asked = asked_by(&request);
+                        let asked = asked_by(connection, &request);
                         lock(&record).push(asked.clone());
                         respond(answer(&asked))
                     });
@@ -105,8 +108,9 @@ impl Https {
     }
 }
 
-fn asked_by(request: &Request<Incoming>) -> Asked {
+fn asked_by(connection: usize, request: &Request<Incoming>) -> Asked {
     Asked {
+        connection,
         path: request.uri().path().to_owned(),
         query: request.uri().query().unwrap_or_default().to_owned(),
         headers: request.headers().clone(),
