@@ -5,14 +5,12 @@ use std::path::{Path, PathBuf};
 
 use kube::{Client, Config};
 use reqwest::Certificate;
-use rustls::RootCertStore;
-use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::controller::client::explain;
 use crate::controller::connection::{NotConfigured, client, config_with_timeouts, for_watches};
-use crate::domain::{Endpoint, EndpointError};
+use crate::domain::{CertificatesError, Endpoint, EndpointError, certificates};
 use crate::observe::admin;
 use crate::storage::{CaError, Storage, StorageRule, StorageRules};
 use crate::workdir::Workdir;
@@ -34,15 +32,8 @@ pub enum StartupError {
         "--ca-file: cannot read {path}: {error}; name a file of PEM certificates that this process may read"
     )]
     CaFile { path: PathBuf, error: std::io::Error },
-    #[error(
-        "--ca-file: contains no certificate: use a file with one or more `-----BEGIN CERTIFICATE-----` blocks"
-    )]
-    CaEmpty,
-    /// Counted from 1.
-    #[error(
-        "--ca-file: certificate {number} cannot be read: {problem}; replace it, or remove it from the file"
-    )]
-    CaCertificate { number: usize, problem: String },
+    #[error("--ca-file: {0}")]
+    CaCertificates(#[from] CertificatesError),
     #[error("{setting}: {error}")]
     Endpoint { setting: &'static str, error: EndpointError },
     #[error("cannot wait for signals: {0}")]
@@ -94,19 +85,7 @@ pub(crate) async fn ended(tasks: &mut JoinSet<&'static str>, kind: &'static str)
 pub fn ca_certificates(path: Option<&Path>) -> Result<Vec<Certificate>, StartupError> {
     let Some(path) = path else { return Ok(Vec::new()) };
     let pem = std::fs::read(path).map_err(|error| StartupError::CaFile { path: path.to_owned(), error })?;
-    roots(&pem)
-}
-
-/// Checks each certificate before a client does, which does not say which one is invalid.
-fn roots(pem: &[u8]) -> Result<Vec<Certificate>, StartupError> {
-    let mut roots = Vec::new();
-    for (index, der) in CertificateDer::pem_slice_iter(pem).enumerate() {
-        let wrong = |problem: String| StartupError::CaCertificate { number: index + 1, problem };
-        let der = der.map_err(|error| wrong(error.to_string()))?;
-        roots.push(Certificate::from_der(&der).map_err(|error| wrong(error.to_string()))?);
-        RootCertStore::empty().add(der).map_err(|error| wrong(error.to_string()))?;
-    }
-    if roots.is_empty() { Err(StartupError::CaEmpty) } else { Ok(roots) }
+    Ok(certificates(&pem)?)
 }
 
 /// The rules of `--allow-storage` and `--s3-endpoint`. The storage's default endpoint becomes that of the process.
@@ -155,22 +134,6 @@ pub fn signalled() -> Result<impl Future<Output = ()>, StartupError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const ROOT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/root.pem"));
-
-    #[test]
-    fn roots_are_checked_before_they_are_used() {
-        assert_eq!(roots(ROOT.as_bytes()).unwrap().len(), 1);
-        assert_eq!(roots(ROOT.repeat(2).as_bytes()).unwrap().len(), 2);
-        for empty in ["", "no certificate"] {
-            assert!(matches!(roots(empty.as_bytes()), Err(StartupError::CaEmpty)), "{empty:?}");
-        }
-        let no_certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        for damaged in [no_certificate, "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"] {
-            let refused = roots(format!("{ROOT}{damaged}").as_bytes());
-            assert!(matches!(refused, Err(StartupError::CaCertificate { number: 2, .. })), "{refused:?}");
-        }
-    }
 
     #[cfg(not(windows))]
     #[test]

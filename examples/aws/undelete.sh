@@ -12,7 +12,7 @@ shift
 export AWS_PAGER=''
 
 undelete() {
-    local name=$1 settings bucket region module key at prefix versions markers is_latest version owner marker
+    local name=$1 settings bucket region module key at prefix versions markers is_latest version owner marker unread=''
     # The function ends at the first command that fails: `set -e` does not apply in it, since the loop below continues after a failure.
     settings=$(kubectl get -n "$namespace" "versions.opendepot.defdev.io/$name" -o go-template='{{with .spec.moduleConfigRef}}{{.storageConfig.s3.bucket}} {{.storageConfig.s3.region}} {{.name}} {{with .storageConfig.s3.key}}{{.}}{{end}}{{end}}') || return
     read -r bucket region module key <<<"$settings"
@@ -33,9 +33,15 @@ undelete() {
         if ! owner=$(aws s3api head-object "${at[@]}" --key "$key" --version-id "$version" --output text \
             --query 'Metadata.["opendepot-namespace", "opendepot-version-name"]' | tr '\t' /); then
             echo "$name: s3://$bucket/$key cannot be read; skipped" >&2
+            # Only a name like the operator's can be that of an object of this Version.
+            case $key in */????????-????-????-????-????????????.*) unread=$key ;; esac
             continue
         fi
         [ "$owner" = "$namespace/$name" ] || continue
+        if [ -n "$unread" ]; then
+            echo "$name: s3://$bucket/$key was deleted before $unread, which may belong to this Version: make that object readable, and run this again" >&2
+            return 1
+        fi
         # A deletion that was repeated has left more than one marker.
         for marker in $(awk -F '\t' -v key="$key" '$4 == key { print $2 }' <<<"$markers"); do
             aws s3api delete-object "${at[@]}" --key "$key" --version-id "$marker" >/dev/null || return

@@ -16,7 +16,11 @@ pub(super) fn without_secrets(error: &(dyn Error + 'static)) -> String {
 /// The text in place of one that quotes. The texts of errors with this cause quote it too.
 fn replacement(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(KubeconfigError::Parse(cause)) = error.downcast_ref::<KubeconfigError>() {
-        return Some(format!("failed to parse kubeconfig YAML: {}", cause.without_snippet()));
+        let problem = cause.without_snippet().to_string();
+        // kube accepts at most 32 lines of comments in one place.
+        let advice =
+            if problem.contains("too many buffered comments") { "; remove comments there" } else { "" };
+        return Some(format!("failed to parse kubeconfig YAML: {problem}{advice}"));
     }
     if let Some(RustlsTlsError::InvalidIdentityPem(_)) = error.downcast_ref::<RustlsTlsError>() {
         let text = "the client certificate or key is not valid PEM; check client-certificate and client-key in the \
@@ -120,6 +124,7 @@ mod tests {
             ("token: S3CR3T\n    token: S3CR3T".to_owned(), format!("{yaml}duplicate mapping key: token")),
             ("token: S3CR3T\n\tusername: a".to_owned(), yaml.to_owned()),
             ("token: \"S3CR3T\n    username: a".to_owned(), format!("{yaml}unclosed quote")),
+            (format!("{}token: S3CR3T", "# S3CR3T\n    ".repeat(40)), "; remove comments there".to_owned()),
             ("exec: {command: /nonexistent/S, args: [S3CR3T]}".to_owned(), "No such file".to_owned()),
         ] {
             let text = failure(&user).await;

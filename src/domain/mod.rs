@@ -2,6 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod block;
+pub(crate) mod certificates;
 pub(crate) mod endpoint;
 pub(crate) mod format;
 pub(crate) mod hash;
@@ -16,6 +17,7 @@ pub(crate) mod time;
 
 pub use address::Address;
 pub use block::Block;
+pub use certificates::{CertificatesError, certificates};
 pub use endpoint::{Endpoint, EndpointError, canonical_endpoint, use_default_endpoint};
 pub use format::ArchiveFormat;
 pub(crate) use hash::hash_of;

@@ -330,6 +330,7 @@ fn files_are_validated_without_a_cluster() {
     let json = module(&json!({})).to_string();
     std::fs::create_dir_all(folder.path().join("repo/.git")).unwrap();
     std::fs::create_dir_all(folder.path().join("repo/b")).unwrap();
+    std::fs::create_dir_all(folder.path().join("empty")).unwrap();
     for (name, text) in [
         ("list.yaml", items("List", &good)),
         ("modules.yaml", items("ModuleList", &good).replace(": v1\n", ": opendepot.defdev.io/v1alpha1\n")),
@@ -387,6 +388,8 @@ fn files_are_validated_without_a_cluster() {
             "entry.yaml:4: document 1, ? ?: this is not a Kubernetes object",
         ),
         ("empty.yaml", "# nothing\n".to_owned(), "empty.yaml: this contains no object: check"),
+        ("empty/a.yaml", "# nothing\n".to_owned(), "empty: this contains no object: check"),
+        ("list.yaml", items("List", "").replace("\n- ", " []"), "list.yaml: this contains no object: check"),
         ("repo/b/broken.yaml", format!("{good}  x: ["), "repo/b/broken.yaml:"),
     ] {
         std::fs::write(folder.path().join(name), text).unwrap();

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::support::generated::updates;
 use crate::support::rendered::{
-    SYSTEM, arguments, chart, chart_yaml, comparable, find, helm, kustomize, kustomize_yaml, parse,
-    watches_own_namespace,
+    SYSTEM, arguments, arguments_of, chart, chart_yaml, comparable, find, helm, kustomize, kustomize_yaml,
+    parse,
 };
 use crate::support::{World, root, testbed};
 
@@ -465,6 +465,32 @@ async fn an_overlay_with_another_namespace_and_other_names_gives_the_rights_to_i
 }
 
 #[tokio::test]
+async fn what_is_added_below_or_above_an_overlay_for_one_namespace_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    copy("deploy", folder.path());
+    let patched = |file: &Path, before: &str, patch: &str| {
+        let text = std::fs::read_to_string(file).unwrap();
+        let patch = format!("{before}  - target: {{kind: Deployment}}\n    patch: |-\n      - {patch}\n");
+        std::fs::write(file, text + &patch).unwrap();
+    };
+    let container = "/spec/template/spec/containers/0";
+    let added =
+        format!("{{op: add, path: {container}/env, value: [{{name: AWS_REGION, value: us-west-2}}]}}");
+    patched(&folder.path().join("deploy/overlays/registry/kustomization.yaml"), "", &added);
+    let above = outer(folder.path(), "deploy/overlays/registry-one-namespace");
+    let added = format!("{{op: add, path: {container}/args/-, value: --namespace=team-b}}");
+    patched(&Path::new(&above).join("kustomization.yaml"), "patches:\n", &added);
+
+    let objects = parse(&kustomize_yaml(testbed().await, &above));
+    let deployment = find(&objects, "Deployment", "my-opendepot-registry");
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    let variables: Vec<_> = container["env"].as_array().unwrap().iter().map(|v| &v["name"]).collect();
+    assert_eq!(variables, ["POD_NAMESPACE", "AWS_REGION"]);
+    let arguments = arguments_of(container, "team-x");
+    assert_eq!(arguments[arguments.len() - 2..], ["--namespace=team-x", "--namespace=team-b"]);
+}
+
+#[tokio::test]
 async fn the_operator_understands_what_it_is_started_with() {
     let bed = testbed().await;
     for folder in ["deploy/base", "deploy/overlays/irsa"] {
@@ -472,7 +498,8 @@ async fn the_operator_understands_what_it_is_started_with() {
         assert_eq!(run.spool_dir.as_deref(), Some("/spool".as_ref()));
         assert!(run.namespaces.is_empty() && run.leader_elect);
     }
-    assert!(watches_own_namespace(&kustomize(bed, "deploy/overlays/one-namespace"), "opendepot"));
+    let one = parsed(&arguments(&kustomize(bed, "deploy/overlays/one-namespace")));
+    assert_eq!(one.namespaces, [SYSTEM]);
 
     let objects = chart(&everything("team-a"));
     let run = parsed(&arguments(&objects));

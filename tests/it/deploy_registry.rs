@@ -10,7 +10,7 @@ use opendepot::storage::StorageRules;
 use opendepot_testbed::markdown::blocks;
 use serde_json::{Value, json};
 
-use crate::support::rendered::{SYSTEM, chart, find, helm, kustomize, parse, watches_own_namespace};
+use crate::support::rendered::{SYSTEM, arguments_of, chart, find, helm, kustomize, parse};
 use crate::support::{World, root, testbed};
 
 const NAME: &str = "opendepot-registry";
@@ -148,7 +148,7 @@ fn pod(objects: &[Value]) -> Value {
 }
 
 fn parsed(pod: &Value, more: &[&str]) -> Serve {
-    let arguments: Vec<String> = serde_json::from_value(pod["containers"][0]["args"].clone()).unwrap();
+    let arguments = arguments_of(&pod["containers"][0], SYSTEM);
     let all =
         ["opendepot"].into_iter().chain(arguments.iter().map(String::as_str)).chain(more.iter().copied());
     match Cli::try_parse_from(all) {
@@ -184,12 +184,11 @@ async fn the_registry_understands_what_it_is_started_with() {
     fits(&shipped, &parsed(&shipped, &["--allow-storage=*=*"]));
     let image = |version: &str| format!("{version}:{}", env!("CARGO_PKG_VERSION"));
     assert_eq!(shipped["containers"][0]["image"], image("ghcr.io/opendepot/opendepot"));
-    for (overlay, is_for_one) in [("registry", false), ("registry-one-namespace", true)] {
+    for (overlay, namespaces) in [("registry", &[][..]), ("registry-one-namespace", &[SYSTEM][..])] {
         let objects = kustomize(bed, &format!("deploy/overlays/{overlay}"));
         let pod = pod(&objects);
         assert_eq!(pod["containers"][0]["image"], image("registry.example.com/opendepot"), "{overlay}");
-        assert!(parsed(&pod, &["--allow-storage=*=*"]).namespaces.is_empty(), "{overlay}");
-        assert_eq!(watches_own_namespace(&objects, NAME), is_for_one, "{overlay}");
+        assert_eq!(parsed(&pod, &["--allow-storage=*=*"]).namespaces, namespaces, "{overlay}");
         let annotations = &find(&objects, "ServiceAccount", NAME)["metadata"]["annotations"];
         assert_eq!(
             annotations["eks.amazonaws.com/role-arn"],

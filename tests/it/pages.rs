@@ -118,14 +118,16 @@ async fn pages_of_real_modules_show_what_their_files_declare() {
 async fn a_page_says_what_the_store_does_as_a_download_would_and_it_is_counted() {
     let depot = Depot::new("pages-store").await;
     let (s3, bucket) = (&depot.world.bed.s3, &depot.world.name);
-    depot.publish("net", &[("1.0.0", archive(CALM_TF, 0))]).await;
+    depot.publish("net", &[("1.0.0", archive(CALM_TF, 0)), ("1.1.0", archive(CALM_TF, 1))]).await;
     let registry = depot.registry(&[]).await;
-    let url = format!("https://{}/modules/{bucket}/net/aws/1.0.0", registry.registry_address());
+    let module = format!("https://{}/modules/{bucket}/net/aws", registry.registry_address());
+    let url = format!("{module}/1.0.0");
     for (failure, kind, sentence) in [
         (S3Failure::Answer(403, "AccessDenied"), "denied", "its log has the details"),
         (S3Failure::Answer(404, "NoSuchBucket"), "missing", "is being restored"),
-        (S3Failure::WrongChecksum, "differs", "other content than what was published"),
         (S3Failure::Answer(503, "SlowDown"), "throttled", "try again in a minute"),
+        // The last one, because it is kept for a minute.
+        (S3Failure::WrongChecksum, "differs", "other content than what was published"),
     ] {
         let series = format!("opendepot_registry_s3_errors_total{{kind=\"{kind}\"}}");
         let before = metric(&registry, &series).await;
@@ -139,7 +141,7 @@ async fn a_page_says_what_the_store_does_as_a_download_would_and_it_is_counted()
         assert!(metric(&registry, &series).await > before, "{failure:?} is counted as {kind}");
         s3.clear_faults(bucket);
     }
-    assert!(documented(&depot, &url).await.contains("id=\"input_cidr\""));
+    assert!(documented(&depot, &format!("{module}/1.1.0")).await.contains("id=\"input_cidr\""));
 }
 
 /// Pictures for the README, made by `hack/screenshots`.

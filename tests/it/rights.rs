@@ -8,7 +8,7 @@ use opendepot_testbed::operator::{Operator, OperatorBuilder};
 use serde_json::{Value, json};
 
 use crate::support::registry::{Depot, archive};
-use crate::support::rendered::{SYSTEM, arguments, find, kustomize, kustomize_yaml, parse};
+use crate::support::rendered::{SYSTEM, arguments, arguments_of, find, kustomize, kustomize_yaml, parse};
 use crate::support::{SOON, World, soon};
 
 /// One thing that may be done: group, resource (with its subresource), verb.
@@ -66,8 +66,7 @@ async fn installed(world: &World) -> Operator {
     let arguments = arguments(&parse(&yaml));
     // `run` comes from the testbed, and this machine has no such folder.
     let arguments = arguments.iter().filter(|a| *a != "run" && !a.starts_with("--spool-dir"));
-    let builder = world.bed.operator().env("KUBECONFIG", account).env("OPENDEPOT_NAMESPACE", &world.name);
-    builder.args(arguments).start_ready().await.unwrap()
+    world.bed.operator().env("KUBECONFIG", account).args(arguments).start_ready().await.unwrap()
 }
 
 /// All that an operator does: publish, publicly and with a Secret, adopt, force, remove, and tell of it.
@@ -183,9 +182,8 @@ async fn registry_installed(depot: &Depot) -> OperatorBuilder {
     let plane = &world.bed.kubernetes;
     let account = plane.kubeconfig_for_service_account(&world.name, "opendepot-registry").await.unwrap();
     let deployment = find(&parse(&yaml), "Deployment", "opendepot-registry").clone();
-    let arguments: Vec<String> =
-        serde_json::from_value(deployment["spec"]["template"]["spec"]["containers"][0]["args"].clone())
-            .unwrap();
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    let arguments = arguments_of(container, &world.name);
     let here = |argument: &String| {
         let mounted =
             [("/tls/tls.crt", "tls.crt"), ("/tls/tls.key", "tls.key"), ("/link-key/key", "link.key")];
@@ -198,7 +196,6 @@ async fn registry_installed(depot: &Depot) -> OperatorBuilder {
     let settings =
         [("AUDIENCE", "registry.test"), ("ALLOW_STORAGE", "*=*"), ("ANONYMOUS", "true"), ("DRAIN", "0s")];
     let builder = world.bed.registry().env("KUBECONFIG", account).args(arguments);
-    let builder = builder.env("OPENDEPOT_NAMESPACE", &world.name);
     settings.iter().fold(builder, |b, (name, value)| b.env(format!("OPENDEPOT_{name}"), *value))
 }
 
@@ -252,8 +249,7 @@ async fn a_registry_of_one_namespace_needs_only_its_role_and_uses_all_of_it() {
     assert_eq!(used, expected, "what is used, and what is granted");
 
     // A namespace in which it has no Role, such as one that its owner deleted, does not keep the others from being served.
-    let namespaces = format!("kube-public,{}", world.name);
-    let registry = installed.env("OPENDEPOT_NAMESPACE", namespaces).start_ready().await.unwrap();
+    let registry = installed.args(["--namespace=kube-public"]).start_ready().await.unwrap();
     let url = format!("https://{}/v1/modules/{}/net/aws/versions", registry.registry_address(), world.name);
     assert_eq!(depot.get(&url, &[]).await.unwrap().status, 200);
     let metrics = registry.metrics().await.unwrap();

@@ -416,6 +416,14 @@ async fn one_that_was_restored_into_an_outage_and_is_deleted_leaves_no_object() 
         world.version_when(name, waits).await;
     }
     assert_eq!(s3.keys(&world.name).await.unwrap().len(), 2);
+    // The store is back, and the right to delete is missing.
+    operator.terminate(SOON).await.unwrap();
+    s3.clear_faults(&world.name);
+    s3.inject(S3Fault::new(&world.name, S3Failure::Answer(403, "AccessDenied")).method(Method::DELETE));
+    operator.restart().await.unwrap();
+    for name in ["named", "derived"] {
+        world.version_fails(name, "StorageAccessDenied").await;
+    }
     s3.clear_faults(&world.name);
     world.versions_are(&[]).await;
     world.objects_are(0).await;

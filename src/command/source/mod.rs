@@ -203,7 +203,7 @@ fn host(text: &str) -> Result<String, String> {
     if let Some(other) = other {
         return Err(format!("write one host, such as --registry {text} or --registry {other}"));
     }
-    let advice = "write a host with a dot, such as registry.acme.io:8443, without https://";
+    let advice = "write a valid DNS name with a dot, such as registry.acme.io:8443, without https://";
     let host = unicode_host(text);
     arguments::valid(&host, is_registry_host(&host), advice)
 }

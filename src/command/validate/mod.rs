@@ -87,17 +87,27 @@ pub struct Problem {
 /// Checks all files.
 pub fn run(arguments: &Arguments) -> Report {
     let mut report = Report::default();
-    for found in arguments.files.iter().flat_map(|argument| files::read(argument)) {
-        match found {
-            Found::File(file) => report.add(&file),
-            Found::Other => report.ignored += 1,
-            Found::Unreadable { name, error } => report.unreadable(&name, None, error),
+    for argument in &arguments.files {
+        let before = report.found();
+        for found in files::read(argument) {
+            match found {
+                Found::File(file) => report.add(&file),
+                Found::Other => report.ignored += 1,
+                Found::Unreadable { name, error } => report.unreadable(&name, None, error),
+            }
+        }
+        if report.found() == before {
+            report.unreadable(argument, None, "this contains no object: check the command that writes it");
         }
     }
     report
 }
 
 impl Report {
+    fn found(&self) -> usize {
+        self.checked + self.ignored + self.problems.len()
+    }
+
     fn unreadable(&mut self, file: &str, line: Option<u64>, message: impl Into<String>) {
         let (file, object, violation) = (file.to_owned(), String::new(), Violation::new("", message));
         self.problems.push(Problem { file, line, document: 0, object, violation });
@@ -111,9 +121,6 @@ impl Report {
             Err(_) if is_other => return self.ignored += 1,
             Err(error) => return self.unreadable(&file.name, error.line, error.to_string()),
         };
-        if documents.is_empty() && file.is_named {
-            self.unreadable(&file.name, None, "this contains no object: check the command that writes it");
-        }
         for (index, document) in documents.iter().enumerate() {
             self.check(&file.name, is_other, index + 1, document);
         }

@@ -6,6 +6,9 @@ use reqwest::Certificate;
 use secrecy::SecretString;
 use thiserror::Error;
 
+use crate::domain::CertificatesError;
+use crate::domain::text::causes;
+
 /// Settings of access control. Their names are those of the flags.
 #[derive(Clone, Debug, Default)]
 pub struct AccessSettings {
@@ -41,8 +44,8 @@ pub enum AccessError {
     AuthConfigFile { path: PathBuf, error: std::io::Error },
     #[error("--auth-config {path}: {problem}")]
     AuthConfig { path: PathBuf, problem: String },
-    #[error("--auth-config: certificateAuthority of {0}: write at least one certificate in PEM format")]
-    CertificateAuthority(String),
-    #[error("cannot create the HTTP client for identity providers: {0}")]
+    #[error("--auth-config: certificateAuthority of {issuer}: {error}")]
+    CertificateAuthority { issuer: String, error: CertificatesError },
+    #[error("cannot create the HTTP client for identity providers: {}", causes(.0))]
     Client(reqwest::Error),
 }

@@ -13,7 +13,8 @@ use crate::registry::archive::Fault;
 const KEPT: usize = 16 << 20;
 /// The largest documentation of one archive, in compressed bytes.
 pub(super) const LARGEST: usize = KEPT / 2;
-/// How long an archive is not fetched again if this machine may be the cause: it may be busy, or start no process.
+/// How long an archive is not fetched again if its object is another one than recorded, or if this machine may be the cause: it may
+/// be busy, or start no process.
 const PAUSE: Duration = Duration::from_mins(1);
 
 /// Why documentation cannot be shown.
@@ -83,7 +84,7 @@ impl DocsCache {
     pub(super) fn put(&mut self, key: DocsKey, answer: DocsResult, now: Instant) {
         let until = match answer {
             Ok(_) | Err(NoDocs::TooLarge | NoDocs::Unreadable) => None,
-            Err(NoDocs::TooSlow | NoDocs::Disk) => Some(now + PAUSE),
+            Err(NoDocs::TooSlow | NoDocs::Disk | NoDocs::Store(Fault::Differs)) => Some(now + PAUSE),
             // The archive can be read again at once.
             Err(NoDocs::Busy | NoDocs::Store(_)) => return,
         };
@@ -121,19 +122,24 @@ mod tests {
     }
 
     #[test]
-    fn what_the_machine_may_have_caused_is_tried_again_after_a_minute() {
+    fn what_costs_a_download_each_time_is_tried_again_after_a_minute() {
         let (mut cache, now) = (DocsCache::default(), Instant::now());
         let later = now + PAUSE;
-        let errors = [NoDocs::TooSlow, NoDocs::Disk, NoDocs::Unreadable, NoDocs::Store(Fault::Silent)];
-        for (at, error) in errors.into_iter().enumerate() {
+        for (at, (error, at_once, after)) in [
+            (NoDocs::TooSlow, true, false),
+            (NoDocs::Disk, true, false),
+            (NoDocs::Store(Fault::Differs), true, false),
+            (NoDocs::Unreadable, true, true),
+            (NoDocs::Store(Fault::Silent), false, false),
+        ]
+        .into_iter()
+        .enumerate()
+        {
             let key = [u8::try_from(at).unwrap(); 32];
             cache.put(key, Err(error), now);
-            let known = |cache: &mut DocsCache, now| cache.get(&key, now).map(|known| known.err().unwrap());
-            let (at_once, after) = (known(&mut cache, now), known(&mut cache, later));
-            match error {
-                NoDocs::TooSlow | NoDocs::Disk => assert_eq!((at_once, after), (Some(error), None)),
-                NoDocs::Unreadable => assert_eq!((at_once, after), (Some(error), Some(error))),
-                _ => assert_eq!((at_once, after), (None, None)),
+            for (time, is_kept) in [(now, at_once), (later, after)] {
+                let known = cache.get(&key, time).and_then(Result::err);
+                assert_eq!(known, is_kept.then_some(error));
             }
         }
     }

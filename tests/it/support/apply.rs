@@ -87,7 +87,12 @@ fn three_way(last: &Value, current: &Value, manifest: &Value) -> Value {
     Value::Object(patch)
 }
 
-async fn send(client: &Client, method: Method, url: &str, body: Option<&Value>) -> Result<(StatusCode, Value)> {
+async fn send(
+    client: &Client,
+    method: Method,
+    url: &str,
+    body: Option<&Value>,
+) -> Result<(StatusCode, Value)> {
     let merge = method == Method::PATCH;
     let content = if merge { "application/merge-patch+json" } else { "application/json" };
     let request = Request::builder().method(method).uri(url).header("Content-Type", content);

@@ -98,16 +98,20 @@ pub(crate) fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Valu
 
 /// What the container of the Deployment is started with.
 pub(crate) fn arguments(objects: &[Value]) -> Vec<String> {
-    let container = &find(objects, "Deployment", "opendepot")["spec"]["template"]["spec"]["containers"][0];
-    serde_json::from_value(container["args"].clone()).unwrap()
+    let deployment = find(objects, "Deployment", "opendepot");
+    let namespace = deployment["metadata"]["namespace"].as_str().unwrap_or_default();
+    arguments_of(&deployment["spec"]["template"]["spec"]["containers"][0], namespace)
 }
 
-/// Whether the container of this Deployment watches the namespace that it is in.
-pub(crate) fn watches_own_namespace(objects: &[Value], deployment: &str) -> bool {
-    let container = &find(objects, "Deployment", deployment)["spec"]["template"]["spec"]["containers"][0];
+/// What a container in this namespace is started with: Kubernetes replaces the variables that it has.
+pub(crate) fn arguments_of(container: &Value, namespace: &str) -> Vec<String> {
+    let arguments: Vec<String> = serde_json::from_value(container["args"].clone()).unwrap();
     let field = json!({"fieldRef": {"fieldPath": "metadata.namespace"}});
-    let variable = json!({"name": "OPENDEPOT_NAMESPACE", "valueFrom": field});
-    container["env"].as_array().is_some_and(|env| env.contains(&variable))
+    let variable = json!({"name": "POD_NAMESPACE", "valueFrom": field});
+    if !container["env"].as_array().is_some_and(|env| env.contains(&variable)) {
+        return arguments;
+    }
+    arguments.into_iter().map(|argument| argument.replace("$(POD_NAMESPACE)", namespace)).collect()
 }
 
 /// The objects without what only Helm writes, in the order of their names.

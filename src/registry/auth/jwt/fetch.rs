@@ -10,6 +10,7 @@ use url::Url;
 use super::config::IssuerConfig;
 use super::key_ring::{Pending, Source};
 use super::keys::KeySet;
+use crate::domain::certificates;
 use crate::domain::text::error_chain;
 use crate::registry::auth::settings::AccessError;
 
@@ -53,11 +54,9 @@ impl Discovery {
             .timeout(TIMEOUT)
             .user_agent(concat!("opendepot/", env!("CARGO_PKG_VERSION")));
         let builder = if let Some(pem) = &config.certificate_authority {
-            let own = Certificate::from_pem_bundle(pem.as_bytes()).unwrap_or_default();
-            if own.is_empty() {
-                return Err(AccessError::CertificateAuthority(config.url.clone()));
-            }
-            builder.tls_certs_only(own)
+            let own = certificates(pem.as_bytes());
+            let issuer = config.url.clone();
+            builder.tls_certs_only(own.map_err(|error| AccessError::CertificateAuthority { issuer, error })?)
         } else {
             builder.tls_certs_merge(roots.iter().cloned())
         };

@@ -1,4 +1,5 @@
-use super::{ISSUER, document};
+use super::{ISSUER, document, issuer};
+use crate::registry::auth::jwt::Discovery;
 use crate::registry::auth::jwt::config::{Groups, IssuerConfig, Mapped, parse};
 
 const GITHUB: &str = r"
@@ -125,5 +126,19 @@ fn what_cannot_be_kept_is_refused_with_the_field_and_what_to_write() {
     ] {
         let problem = parse(&text).expect_err(&text);
         assert!(problem.contains(expected) && !problem.contains('\n'), "{expected}: {problem}\n{text}");
+    }
+}
+
+#[test]
+fn a_certificate_that_cannot_be_read_is_named_with_its_issuer() {
+    let damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for (pem, expected) in
+        [("", "contains no certificate: write"), (damaged, "certificate 1 cannot be read: ")]
+    {
+        let mut config = issuer("{username: {claim: sub, prefix: 'login:'}}");
+        config.certificate_authority = Some(pem.into());
+        let problem = Discovery::new(&config, &[]).err().unwrap().to_string();
+        let expected = format!("--auth-config: certificateAuthority of {ISSUER}: {expected}");
+        assert!(problem.starts_with(&expected), "{problem}");
     }
 }
