@@ -254,7 +254,7 @@ mod tests {
     fn quick_failures_and_answers_keep_the_breaker_closed() {
         let breakers = CircuitBreakers::default();
         permit(&breakers, &location("flaky")).unwrap().record(&silent(), Duration::from_secs(1));
-        let slow = Err::<(), _>(Cause::Unavailable { status: 503, detail: String::new() });
+        let slow = Err::<(), _>(Cause::unavailable(503, ""));
         permit(&breakers, &location("flaky")).unwrap().record(&slow, SLOW_FAILURE);
         let both = (permit(&breakers, &location("flaky")), permit(&breakers, &location("flaky")));
         assert!(both.0.is_ok() && both.1.is_ok());

@@ -20,6 +20,7 @@ pub fn answer(status: u16, headers: &HeaderMap, body: &str) {
         code,
         message,
         bucket_region: header("x-amz-bucket-region"),
+        location: header("location"),
         retry_after: header("retry-after"),
         retry_after_ms: header("x-amz-retry-after"),
         date: header("date"),
@@ -27,11 +28,13 @@ pub fn answer(status: u16, headers: &HeaderMap, body: &str) {
     };
     for operation in [Operation::Head, Operation::Put, Operation::Delete, Operation::Get] {
         let Err(cause) = classify(operation, "us-west-2", &answer) else { continue };
-        if let Cause::SlowDown { retry_after } = &cause {
-            assert!(retry_after.is_none_or(|delay| delay <= Duration::from_hours(1)), "{retry_after:?}");
-        }
+        let delay = cause.retry_after();
+        assert!(delay.is_none_or(|delay| delay <= Duration::from_hours(1)), "{delay:?}");
         let (Cause::AccessDenied { detail }
         | Cause::Kms { detail }
+        | Cause::Retained { detail }
+        | Cause::WrongRegion { detail, .. }
+        | Cause::SlowDown { detail, .. }
         | Cause::Unavailable { detail, .. }
         | Cause::Other { detail, .. }) = &cause
         else {

@@ -187,8 +187,7 @@ impl Storage {
     /// DELETE, while S3's 404 to a GET has an error document.
     async fn missing_by_get(&self, location: &ObjectLocation) -> Result<(), Cause> {
         let get = |client, omitted| async move { get::get(&client, location, Some((0, 0)), omitted).await };
-        let unconfirmed =
-            |status, detail: &str| Err(Cause::Unavailable { status, detail: detail.to_owned() });
+        let unconfirmed = |status, detail: &str| Err(Cause::unavailable(status, detail));
         match self.read_with_fallback(Operation::Get, location, get).await {
             Ok(None) | Err(Cause::BucketMissing) => Ok(()),
             Ok(Some(_)) => unconfirmed(
@@ -262,9 +261,10 @@ impl Storage {
         result.map_err(failed)
     }
 
-    /// An error with the endpoint of the request, even if that comes from the environment.
+    /// An error with the endpoint of the request, even if that comes from the environment, unless it is AWS's for the region.
     fn error(&self, operation: Operation, location: &ObjectLocation, cause: Cause) -> StorageError {
-        let endpoint = self.clients.other_store(location).map(|endpoint| endpoint.as_str().to_owned());
+        let endpoint = self.clients.endpoint(location).filter(|endpoint| !endpoint.is_aws(&location.region));
+        let endpoint = endpoint.map(|endpoint| endpoint.as_str().to_owned());
         StorageError { operation, location: Box::new(ObjectLocation { endpoint, ..location.clone() }), cause }
     }
 }

@@ -65,7 +65,8 @@ fn value(word: &str) -> Value {
         return Value::Here;
     }
     let Some((_, after)) = SECRET.iter().find_map(|name| word.split_once(name)) else { return Value::No };
-    if !after.contains([':', '=']) {
+    // `AuthorizationHeaderMalformed:` is a code.
+    if !after.contains([':', '=']) || after.starts_with(|c: char| c.is_ascii_alphabetic()) {
         Value::No
     } else if after.chars().all(|c| c.is_ascii_punctuation()) {
         Value::Next
@@ -121,6 +122,7 @@ mod tests {
             "InvalidArgument: Unsupported header 'x-amz-checksum-sha256' received for this API call.",
             "Header 'x-amz-checksum-algorithm' with value 'SHA256' not implemented",
             "x-amz-checksum-mode: ENABLED is not supported",
+            "AuthorizationHeaderMalformed: the region 'a' is wrong",
             "SignedHeaders must include x-amz-security-token.",
             "missing x-amz-content-sha256, if-none-match",
         ] {

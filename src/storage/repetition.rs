@@ -53,7 +53,8 @@ impl<'a> Repetitions<'a> {
 
 /// Whether the failure is likely to be brief. If the store requests a delay, the caller waits.
 fn is_repeated(cause: &Cause) -> bool {
-    matches!(cause, Cause::Network { .. } | Cause::Unavailable { .. } | Cause::SlowDown { retry_after: None })
+    matches!(cause, Cause::Network { .. } | Cause::Unavailable { .. } | Cause::SlowDown { .. })
+        && cause.retry_after().is_none()
 }
 
 /// The pause after a number of failures: up to a second after the first, and up to twice as long after each further one, with
@@ -87,21 +88,24 @@ mod tests {
     async fn a_transient_failure_is_repeated_while_the_request_is_wanted() {
         let long = Duration::from_mins(1);
         let network = || Cause::Network { detail: String::new() };
-        let unavailable = Cause::Unavailable { status: 503, detail: String::new() };
-        let named = Cause::SlowDown { retry_after: Some(Duration::from_secs(30)) };
+        let unavailable = Cause::unavailable(503, "");
+        let slow = |retry_after| Cause::SlowDown { retry_after, detail: String::new() };
+        let named = Some(Duration::from_secs(30));
+        let down = Cause::Unavailable { status: 503, retry_after: named, detail: String::new() };
         let counts = futures::future::join_all([
             sent(network(), true, long),
             sent(unavailable, true, long),
-            sent(Cause::SlowDown { retry_after: None }, true, long),
+            sent(slow(None), true, long),
             // Retain was set meanwhile.
             sent(network(), false, long),
             // The request has taken too long.
             sent(network(), true, Duration::ZERO),
             // The caller waits until the time that the store names.
-            sent(named, true, long),
+            sent(slow(named), true, long),
+            sent(down, true, long),
             sent(Cause::BucketMissing, true, long),
         ]);
-        assert_eq!(counts.await, [(3, 2), (3, 2), (3, 2), (1, 1), (1, 0), (1, 0), (1, 0)]);
+        assert_eq!(counts.await, [(3, 2), (3, 2), (3, 2), (1, 1), (1, 0), (1, 0), (1, 0), (1, 0)]);
     }
 
     #[test]

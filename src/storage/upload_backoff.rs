@@ -171,7 +171,7 @@ impl Drop for UploadPermit<'_> {
 /// Whether other uploads would probably be rejected too: the cause is neither this file nor this key.
 fn applies_to_others(cause: &Cause) -> bool {
     use Cause as C;
-    !matches!(cause, C::File { .. } | C::EntityTooLarge | C::InvalidAddress(_))
+    !matches!(cause, C::File { .. } | C::EntityTooLarge | C::BodyTooLarge | C::InvalidAddress(_))
 }
 
 fn is_unverified(cause: &Cause) -> bool {

@@ -95,8 +95,7 @@ impl Storage {
     /// Records that a PUT was rejected because of an object that a HEAD afterwards does not find. Like other rejections, this
     /// defers further uploads. Returns the error.
     pub fn refused_without_object(&self, location: &ObjectLocation, encryption: &Encryption) -> StorageError {
-        let detail = "a PUT reports an existing object that a HEAD does not find".to_owned();
-        let cause = Cause::Unavailable { status: 412, detail };
+        let cause = Cause::unavailable(412, "a PUT reports an existing object that a HEAD does not find");
         let cause = self.backoff.reject(location, encryption, &cause, Instant::now());
         self.error(Operation::Put, location, cause)
     }

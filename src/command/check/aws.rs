@@ -17,6 +17,7 @@ const BUCKET: &str = "bucket";
 const CONTENT: &[u8] = b"opendepot check writes this object and deletes it\n";
 const CREDENTIALS_FIX: &str = "give the ServiceAccount a role (IRSA or EKS Pod Identity), or set AWS_ACCESS_KEY_ID and \
                                AWS_SECRET_ACCESS_KEY: docs/operations.md";
+const NOT_S3_FIX: &str = "correct the endpoint: another server than the store answers there, such as a proxy, gateway or web server";
 
 /// Where credentials come from and, at AWS itself, whose they are. An S3 endpoint means another store, whose
 /// keys are not keys of AWS.
@@ -57,15 +58,22 @@ pub(crate) async fn probe(storage: &Storage, prefix: &ObjectLocation, encryption
     let separator = if prefix.key.is_empty() { "" } else { "/" };
     let key = format!("{}{separator}opendepot-check-{}", prefix.key, Uuid::new_v4());
     let location = ObjectLocation { key, ..prefix.clone() };
-    let missing = match storage.bucket_exists(&location).await {
-        Ok(()) => storage.head(&location).await.map(drop),
-        error => error,
+    let looked_up = match storage.bucket_exists(&location).await {
+        Ok(()) => storage.head(&location).await,
+        Err(error) => Err(error),
     };
-    let looked_up = format!(
-        "HEAD s3://{}: the bucket exists, and a missing object is reported as missing",
-        location.bucket
-    );
-    let mut lines = vec![reported(missing.map(|()| looked_up))];
+    let mut lines = vec![match looked_up {
+        // The key is new.
+        Ok(Some(_)) => {
+            Line::failed(BUCKET, format!("HEAD {location} finds an object that does not exist"), NOT_S3_FIX)
+        }
+        looked_up => reported(looked_up.map(|_| {
+            format!(
+                "HEAD s3://{}: the bucket exists, and a missing object is reported as missing",
+                location.bucket
+            )
+        })),
+    }];
     if is_failed(&lines) {
         return lines;
     }
@@ -168,4 +176,38 @@ fn fix(error: &StorageError) -> String {
     };
     let other_store = "; docs/stores.md lists what stores other than AWS need";
     format!("{fix}{}", if error.location.endpoint.is_some() { other_store } else { "" })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_finds_every_object_is_no_store() {
+        const FOUND: &[u8] = b"HTTP/1.1 200 OK\r\netag: \"1\"\r\nconnection: close\r\n\r\n";
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let prefix = ObjectLocation {
+            bucket: "modules".into(),
+            region: "us-west-2".into(),
+            endpoint: Some(format!("http://{}", listener.local_addr().unwrap())),
+            force_path_style: Some(true),
+            ..ObjectLocation::default()
+        };
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    stream.read_buf(&mut request).await.unwrap();
+                }
+                stream.write_all(FOUND).await.unwrap();
+            }
+        });
+        let lines = probe(&Storage::with_test_keys(), &prefix, &Encryption::default()).await;
+        assert_eq!(lines.len(), 1, "nothing is stored there: {lines:?}");
+        assert!(is_failed(&lines) && lines[0].message.contains("finds an object that does not exist"));
+    }
 }

@@ -113,7 +113,7 @@ reasons! {
          in the message";
     HostNotAllowed: Manual, Flags, FetchStart,
         "`repoUrl` names a host other than github.com",
-        "run the operator with `--github-host HOST`";
+        "use GitHub; for GitHub Enterprise (Server or `*.ghe.com`), run the operator with `--github-host HOST`";
     StorageNotAllowed: Manual, Flags, Spec,
         "the namespace is not allowed to store in that bucket and prefix",
         "use a permitted location, or run the operator with `--allow-storage`";
@@ -237,7 +237,8 @@ reasons! {
         "enable the key; give the role the [KMS policy](../examples/aws/kms-policy.json)";
     StorageRefused: Manual, Storage, Bucket,
         "the store does not support the request; the message has its error code. Causes are an encryption that \
-         it lacks or that conflicts with `kmsKeyId`, and a method that it forbids",
+         it lacks or that conflicts with `kmsKeyId`, a method that it forbids, retention that protects the object, and a \
+         proxy in front of it that rejects large archives (HTTP 413)",
         "correct the spec or the store; see [stores](stores.md)";
     StorageUnavailable: Automatic, Storage, Bucket,
         "S3 failed, or could not be reached; the message has the cause",

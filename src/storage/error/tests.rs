@@ -11,6 +11,10 @@ fn location() -> ObjectLocation {
     }
 }
 
+fn wrong_region(right: Option<&str>, detail: &str) -> Cause {
+    Cause::WrongRegion { right: right.map(str::to_owned), detail: detail.to_owned() }
+}
+
 #[test]
 fn messages_say_what_where_and_what_to_do() {
     let location = location();
@@ -24,9 +28,18 @@ fn messages_say_what_where_and_what_to_do() {
     );
     assert!(text(Head, Cause::AccessDenied { detail: String::new() }).contains("s3:ListBucket"));
     assert!(text(Delete, Cause::AccessDenied { detail: String::new() }).contains("s3:DeleteObject"));
-    assert!(
-        text(Put, Cause::WrongRegion { right: Some("eu-west-1".into()) }).contains("in region eu-west-1")
-    );
+    assert!(text(Put, wrong_region(Some("eu-west-1"), "")).contains("in region eu-west-1"));
+    let unnamed = text(Head, wrong_region(None, "InvalidRegionName: auto"));
+    assert!(unnamed.contains("not in region us-west-2: InvalidRegionName: auto; correct"), "{unnamed}");
+    let slow = Cause::SlowDown { retry_after: None, detail: "SlowDown: Reduce your rate".into() };
+    assert!(text(Put, slow).ends_with("S3 throttles requests: SlowDown: Reduce your rate; this is retried"));
+    assert!(text(Put, Cause::BodyTooLarge).contains("client_max_body_size"));
+    let locked = text(Delete, Cause::Retained { detail: "ObjectUnderRetention".into() });
+    assert!(locked.contains("until its retention ends") && locked.contains("ObjectUnder"), "{locked}");
+    for code in ["QuotaExceeded", "XMinioAdminBucketQuotaExceeded"] {
+        let full = Cause::Other { status: Some(400), code: Some(code.to_owned()), detail: String::new() };
+        assert!(text(Put, full).ends_with("; enlarge the quota of the store, or delete objects"), "{code}");
+    }
     let code = "InvalidObjectState".to_owned();
     let archived = Cause::Other { status: Some(403), code: Some(code.clone()), detail: code };
     assert!(text(Get, archived).contains("InvalidObjectState; the object is archived: remove the lifecycle"));
@@ -34,11 +47,11 @@ fn messages_say_what_where_and_what_to_do() {
 
 #[test]
 fn a_bucket_of_that_name_in_another_region_is_another_one_at_aws() {
-    let elsewhere = || Cause::WrongRegion { right: Some("eu-west-1".into()) };
+    let elsewhere = || wrong_region(Some("eu-west-1"), "");
     let minio = Some("https://minio.example.com".to_owned());
     for (endpoint, cause, expected) in [
         (None, elsewhere(), true),
-        (None, Cause::WrongRegion { right: None }, false),
+        (None, wrong_region(None, ""), false),
         (None, Cause::BucketMissing, false),
         (minio, elsewhere(), false),
     ] {
@@ -61,7 +74,7 @@ fn a_message_names_the_process_whose_request_it_was() {
         assert!(text(Head).contains("the operator") && !text(Head).contains("registry"), "{}", text(Head));
         assert!(text(Get).contains("the registry") && !text(Get).contains("operator"), "{}", text(Get));
     }
-    let failed = Cause::Unavailable { status: 503, detail: String::new() };
+    let failed = Cause::unavailable(503, "");
     assert_eq!(explained(Put, &location, &failed), "S3 failed (HTTP 503); this is retried");
     assert_eq!(explained(Get, &location, &failed), "S3 failed (HTTP 503)");
 }
@@ -108,7 +121,7 @@ fn new_credentials_are_loaded_after_answers_that_old_ones_may_have() {
             false,
         ),
         (Put, bad(Some("InvalidArgument")), false),
-        (Head, Cause::Unavailable { status: 503, detail: String::new() }, false),
+        (Head, Cause::unavailable(503, ""), false),
     ] {
         assert_eq!(cause.may_be_of_old_credentials(operation), may_be, "{operation:?} {cause:?}");
     }
@@ -130,6 +143,20 @@ fn only_an_unexplained_head_names_several_reasons() {
 }
 
 #[test]
+fn a_wrong_signature_may_be_due_to_a_proxy_in_front_of_a_store() {
+    let cause = |code: &str| Cause::CredentialsInvalid { code: code.to_owned() };
+    let minio = ObjectLocation { endpoint: Some("https://minio.example.com".into()), ..location() };
+    for (location, code, expected) in [
+        (&minio, "SignatureDoesNotMatch", true),
+        (&minio, "InvalidAccessKeyId", false),
+        (&location(), "SignatureDoesNotMatch", false),
+    ] {
+        let text = explained(Head, location, &cause(code));
+        assert_eq!((text.contains("passes Host"), text.contains("clock")), (expected, !expected), "{text}");
+    }
+}
+
+#[test]
 fn the_reason_of_a_rejected_head_is_an_answer_of_s3_itself() {
     let other = |status, code: Option<&str>| {
         let code = code.map(str::to_owned);
@@ -138,7 +165,7 @@ fn the_reason_of_a_rejected_head_is_an_answer_of_s3_itself() {
     let denied = |detail: &str| Cause::AccessDenied { detail: detail.into() };
     for cause in [
         Cause::CredentialsInvalid { code: "InvalidAccessKeyId".into() },
-        Cause::WrongRegion { right: None },
+        wrong_region(None, ""),
         Cause::Kms { detail: "AccessDenied: kms:Decrypt".into() },
         denied("AccessDenied"),
         other(400, Some("InvalidRequest")),
@@ -151,7 +178,7 @@ fn the_reason_of_a_rejected_head_is_an_answer_of_s3_itself() {
     for cause in [
         Cause::BucketMissing,
         Cause::Network { detail: "timeout".into() },
-        Cause::Unavailable { status: 503, detail: String::new() },
+        Cause::unavailable(503, ""),
         other(404, Some("DefaultBackend")),
     ] {
         assert!(!cause.lacks_reason() && !cause.names_reason(), "{cause:?}");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::fmt::rfc2822;
+use url::Url;
 
 use crate::domain::names::is_region;
 use crate::storage::redaction::presentable;
@@ -11,12 +12,15 @@ use crate::storage::{Cause, Operation};
 /// Longer delays in answers are cut to this.
 const MAX_DELAY: Duration = Duration::from_hours(1);
 
-/// Codes for credentials, signatures and clocks that S3 rejects. `XAdminUserNotFound` is versitygw's.
-const BAD_CREDENTIALS: [&str; 11] = [
+/// Codes for credentials, signatures and clocks that S3 rejects. `InvalidTokenId` is MinIO's, `InvalidSecurity` Google's, and
+/// `XAdminUserNotFound` versitygw's.
+const BAD_CREDENTIALS: [&str; 13] = [
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
     "ExpiredToken",
     "InvalidToken",
+    "InvalidTokenId",
+    "InvalidSecurity",
     "TokenRefreshRequired",
     "RequestTimeTooSkewed",
     "RequestExpired",
@@ -25,9 +29,20 @@ const BAD_CREDENTIALS: [&str; 11] = [
     "Unauthorized",
     "XAdminUserNotFound",
 ];
+/// Codes for a region that is not the bucket's, or that the store does not have.
+const WRONG_REGION: [&str; 5] = [
+    "PermanentRedirect",
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+    "InvalidRegionName",
+    "InvalidRegion",
+];
 /// Codes with which S3 denies access. A 403 without one may come from a firewall or a proxy.
 const DENIED: [&str; 3] = ["AccessDenied", "AllAccessDisabled", "AccountProblem"];
-/// Codes for too many requests.
+/// Codes for objects under retention: R2's, Dell ECS's, and two of Google's. Where retention needs versions, a DELETE succeeds.
+const RETAINED: [&str; 4] =
+    ["ObjectLockedByBucketPolicy", "ObjectUnderRetention", "RetentionPolicyNotMet", "ObjectUnderActiveHold"];
+/// Codes for too many requests. MinIO's `SlowDownRead` and `SlowDownWrite` are none of them: its drives or nodes are down.
 const TOO_FAST: [&str; 7] = [
     "SlowDown",
     "Throttling",
@@ -46,6 +61,8 @@ pub(in crate::storage) struct Answer<'a> {
     pub message: Option<&'a str>,
     /// `x-amz-bucket-region`
     pub bucket_region: Option<&'a str>,
+    /// `location`, of a redirect
+    pub location: Option<&'a str>,
     /// `retry-after`, seconds or a date
     pub retry_after: Option<&'a str>,
     /// `x-amz-retry-after`, milliseconds
@@ -88,16 +105,18 @@ pub(in crate::storage) fn classify(
 
 fn cause(region: &str, answer: &Answer<'_>) -> Cause {
     let code = answer.code.unwrap_or_default();
+    if let Some(to) = answer.redirect() {
+        let detail = format!("a redirect to {to}; set the endpoint to the address of the store itself");
+        return Cause::Other { status: Some(answer.status), code: None, detail: presentable(&detail) };
+    }
     match (answer.status, code) {
-        (_, "NoSuchBucket") => Cause::BucketMissing,
+        (_, "NoSuchBucket" | "NoSuchAccessPoint") => Cause::BucketMissing,
         (_, "InvalidBucketName") => Cause::InvalidBucket,
-        (301, _)
-        | (_, "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
-            Cause::WrongRegion { right: answer.right_region(region) }
+        (_, "AuthorizationHeaderMalformed") if !answer.is_about_region(region) => {
+            Cause::CredentialsInvalid { code: code.to_owned() }
         }
-        (400, _) if answer.right_region(region).is_some() => {
-            Cause::WrongRegion { right: answer.right_region(region) }
-        }
+        _ if answer.status == 301 || WRONG_REGION.contains(&code) => answer.wrong_region(region),
+        (400, _) if answer.right_region(region).is_some() => answer.wrong_region(region),
         _ if BAD_CREDENTIALS.contains(&code) => Cause::CredentialsInvalid { code: code.to_owned() },
         (_, "BadDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch") => {
             Cause::ChecksumMismatch
@@ -105,8 +124,10 @@ fn cause(region: &str, answer: &Answer<'_>) -> Cause {
         (407, _) => Cause::Network { detail: "the proxy requires authentication (HTTP 407)".to_owned() },
         // A full quota (Ceph), and an object in an archive storage class: no permission changes that.
         (403, "QuotaExceeded" | "InvalidObjectState") => answer.unknown(),
-        (413, _) | (_, "EntityTooLarge") => Cause::EntityTooLarge,
-        _ if answer.throttles() => Cause::SlowDown { retry_after: answer.delay() },
+        (_, "EntityTooLarge") => Cause::EntityTooLarge,
+        (413, _) => Cause::BodyTooLarge,
+        _ if answer.throttles() => Cause::SlowDown { retry_after: answer.delay(), detail: answer.detail() },
+        _ if RETAINED.contains(&code) => Cause::Retained { detail: answer.detail() },
         (_, code) if code.starts_with("KMS.") => Cause::Kms { detail: answer.detail() },
         (403, _) if answer.message.is_some_and(|text| text.contains("kms:")) => {
             Cause::Kms { detail: answer.detail() }
@@ -114,7 +135,8 @@ fn cause(region: &str, answer: &Answer<'_>) -> Cause {
         (_, "ConditionalRequestConflict" | "OperationAborted") => Cause::Conflict,
         (403, _) => Cause::AccessDenied { detail: answer.detail() },
         (307 | 408 | 500 | 502..=599, _) | (_, "RequestTimeout" | "IncompleteBody" | "InternalError") => {
-            Cause::Unavailable { status: answer.status, detail: answer.detail() }
+            let (status, retry_after) = (answer.status, answer.delay());
+            Cause::Unavailable { status, retry_after, detail: answer.detail() }
         }
         _ => answer.unknown(),
     }
@@ -128,14 +150,32 @@ impl Answer<'_> {
         (named != used && is_region(named)).then(|| named.to_owned())
     }
 
+    fn wrong_region(&self, used: &str) -> Cause {
+        Cause::WrongRegion { right: self.right_region(used), detail: self.detail() }
+    }
+
+    /// Whether a malformed `Authorization` header is so because of its region, and not because of the access key.
+    fn is_about_region(&self, used: &str) -> bool {
+        let names = |word: &str| self.message.is_some_and(|message| message.contains(word));
+        self.right_region(used).is_some() || names("region") || names("scope")
+    }
+
+    /// The server that an answer redirects to. S3's own redirects have a code or an ID, and are about the region.
+    fn redirect(&self) -> Option<String> {
+        let is_of_s3 = self.code.is_some() || self.has_id || self.bucket_region.is_some();
+        if is_of_s3 || !matches!(self.status, 301..=303 | 307 | 308) {
+            return None;
+        }
+        let url = Url::parse(self.location?).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+        Some(url.origin().ascii_serialization())
+    }
+
     fn unknown(&self) -> Cause {
         Cause::Other { status: Some(self.status), code: self.code.map(presentable), detail: self.detail() }
     }
 
     fn throttles(&self) -> bool {
-        // A 503 to a HEAD has no code. Only throttling comes with a delay.
-        let delayed = self.status == 503 && self.delay().is_some();
-        self.status == 429 || delayed || self.code.is_some_and(|code| TOO_FAST.contains(&code))
+        self.status == 429 || self.code.is_some_and(|code| TOO_FAST.contains(&code))
     }
 
     fn delay(&self) -> Option<Duration> {

@@ -78,8 +78,8 @@ impl Clients {
         let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
             .or_else(ProfileFileRegionProvider::new())
             .or_else("us-east-1");
-        let sdk = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone()).region(region);
-        let sdk = sdk.load().await;
+        let sdk = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone());
+        let sdk = sdk.region(trimmed(region).await).load().await;
         let source = SharedCredentialsProvider::new(DefaultChain::new(sdk.clone(), http));
         let credentials = CredentialsCache::new(source);
         let sdk = sdk.into_builder().http_client(objects);
@@ -177,6 +177,11 @@ impl Clients {
         config.set_endpoint_url(key.endpoint.as_ref().map(|endpoint| endpoint.as_str().to_owned()));
         Client::from_conf(config.build())
     }
+}
+
+/// The region without a line break at its end, which would become part of STS's host name.
+async fn trimmed(region: RegionProviderChain) -> Option<Region> {
+    region.region().await.map(|region| Region::new(region.as_ref().trim().to_owned()))
 }
 
 /// Disables the SDK's retries if the store requests a delay: the caller waits, without the permit for a request.

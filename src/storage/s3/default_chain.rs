@@ -13,6 +13,7 @@ use aws_credential_types::credential_feature::AwsCredentialFeature as Feature;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future;
 use aws_sdk_s3::config::{Credentials, ProvideCredentials};
+use http::HeaderValue;
 
 use super::proxy::ProxyRouter;
 
@@ -61,7 +62,7 @@ impl DefaultChain {
         let loaded = chain.provide_credentials().await;
         let is_kept = loaded.as_ref().is_ok_and(|loaded| are_of_instance(loaded, SystemTime::now()));
         self.kept.store(is_kept.then_some(chain));
-        loaded
+        loaded.and_then(usable)
     }
 }
 
@@ -71,6 +72,22 @@ impl ProvideCredentials for DefaultChain {
         Self: 'a,
     {
         future::ProvideCredentials::new(self.credentials())
+    }
+}
+
+/// Fails if a value cannot be part of a header: the SDK would panic. A Secret's value often ends with a line break.
+fn usable(credentials: Credentials) -> Result<Credentials, CredentialsError> {
+    let values = [
+        ("access key ID (AWS_ACCESS_KEY_ID)", Some(credentials.access_key_id())),
+        ("session token (AWS_SESSION_TOKEN)", credentials.session_token()),
+    ];
+    let is_wrong = |value: Option<&str>| value.is_some_and(|value| HeaderValue::from_str(value).is_err());
+    let wrong = values.into_iter().find_map(|(name, value)| is_wrong(value).then_some(name));
+    match wrong {
+        None => Ok(credentials),
+        Some(name) => Err(CredentialsError::invalid_configuration(format!(
+            "the {name} contains a line break or another character that a header cannot have; store only the value"
+        ))),
     }
 }
 
@@ -86,6 +103,22 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::domain::text::causes;
+
+    #[test]
+    fn a_value_with_a_line_break_is_named_and_not_shown() {
+        let credentials =
+            |id: &str, token: Option<&str>| Credentials::new(id, "s", token.map(str::to_owned), None, "test");
+        assert!(usable(credentials("AKIA", Some("x/y="))).is_ok());
+        for (id, token, name) in [
+            ("hunter2\n", None, "AWS_ACCESS_KEY_ID"),
+            ("AKIA", Some("hunter2\r\nhunter2"), "AWS_SESSION_TOKEN"),
+        ] {
+            let text = causes(&usable(credentials(id, token)).unwrap_err());
+            assert!(text.contains(name) && text.contains("not properly configured"), "{text}");
+            assert!(!text.contains("hunter2"), "{text}");
+        }
+    }
 
     #[test]
     fn only_the_chain_of_an_instance_is_kept() {

@@ -210,7 +210,7 @@ fn next(operation: Operation, conditional: bool, rejections: &[(Omitted, Cause)]
 /// Whether a header may be the reason. The answer to a HEAD has no body, so only its status counts.
 fn may_be_about_headers(operation: Operation, cause: &Cause) -> bool {
     match cause {
-        Cause::Other { status: Some(400 | 501), .. } => !mentions(cause, &["encryption", "kms"]),
+        Cause::Other { status: Some(400 | 501), .. } => !mentions(cause, &["encryption", "kms", "quota"]),
         Cause::CredentialsInvalid { code } => code == "SignatureDoesNotMatch",
         Cause::AccessDenied { detail } => operation == Operation::Head && detail.is_empty(),
         _ => false,

@@ -10,6 +10,8 @@ use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
+use aws_sdk_s3::operation::RequestId as _;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption};
 
@@ -29,7 +31,8 @@ pub(in crate::storage) const MAX_OBJECT_BYTES: u64 = 5 << 30;
 const MIN_BYTES_PER_SECOND: u64 = 256 << 10;
 
 /// The detail of an answer that S3 has not sent.
-const FOREIGN: &str = "the answer has neither ETag nor Last-Modified: a proxy or gateway in front of the store may have sent it";
+const FOREIGN: &str = "the answer is a web page, or has neither ETag nor Last-Modified: a proxy or gateway in front of the store may \
+                       have sent it";
 
 /// The status of an answer, which the SDK does not return for a success.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +54,7 @@ impl Intercept for AnswerStatus {
     }
 }
 
-/// Looks up an object. `None` if it does not exist. Each object of S3 has an `ETag` and a `Last-Modified`.
+/// Looks up an object. `None` if it does not exist.
 pub(in crate::storage) async fn head(
     client: &Client,
     location: &ObjectLocation,
@@ -60,12 +63,20 @@ pub(in crate::storage) async fn head(
     let request = client.head_object().bucket(&location.bucket).key(&location.key);
     let mode = (!omitted.checksum_mode).then_some(ChecksumMode::Enabled);
     match request.set_checksum_mode(mode).send().await {
-        Ok(head) if head.e_tag().is_none() && head.last_modified().is_none() => {
-            Err(Cause::Unavailable { status: 200, detail: FOREIGN.to_owned() })
+        Ok(head) => {
+            let found = found(&head);
+            if is_of_s3(&head, &found) { Ok(Some(found)) } else { Err(Cause::unavailable(200, FOREIGN)) }
         }
-        Ok(head) => Ok(Some(found(&head))),
         Err(error) => classify_error(Operation::Head, location, &error).map(|()| None),
     }
+}
+
+/// Whether S3 has sent this answer: each object has an `ETag` or a `Last-Modified`. The page of a web server has both, but neither
+/// metadata of ours, a SHA-256, nor the ID of a request.
+fn is_of_s3(head: &HeadObjectOutput, found: &Found) -> bool {
+    let is_file = head.e_tag().is_some() || head.last_modified().is_some();
+    let is_html = head.content_type().is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"));
+    is_file && !(is_html && found.proves_nothing() && head.request_id().is_none())
 }
 
 /// Fails unless the bucket exists.

@@ -20,10 +20,15 @@ pub(super) fn classify_error<E>(
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    if let Some(response) = error.raw_response() {
-        return classify(operation, &location.region, &answer(response, error));
-    }
     let text = causes(error);
+    if let Some(response) = error.raw_response() {
+        let mut answer = answer(response, error);
+        if response.status().is_success() {
+            // A header that the SDK cannot read, which only its error names.
+            answer.message = Some(&text);
+        }
+        return classify(operation, &location.region, &answer);
+    }
     let detail = presentable(&text);
     Err(match error {
         SdkError::TimeoutError(_) => Cause::Network { detail },
@@ -37,19 +42,26 @@ fn answer<'a, E: ProvideErrorMetadata>(
     error: &'a SdkError<E, HttpResponse>,
 ) -> Answer<'a> {
     let header = |name: &str| response.headers().get(name);
+    // MinIO's answers to a HEAD have code and message in headers, the message in quotes.
+    let (code, message) = (header("x-minio-error-code"), header("x-minio-error-desc"));
     // For a 404 without a document, the SDK sets a code of its own.
     let is_empty = response.body().bytes().is_some_and(<[u8]>::is_empty);
     Answer {
         status: response.status().as_u16(),
-        code: error.code().filter(|code| !code.is_empty() && !is_empty),
+        code: error.code().filter(|code| !code.is_empty() && !is_empty).or(code),
         // Ceph sends an empty one.
-        message: error.message().filter(|message| !message.trim().is_empty()),
+        message: error.message().or(message).map(unquoted).filter(|message| !message.trim().is_empty()),
         bucket_region: header("x-amz-bucket-region"),
+        location: header("location"),
         retry_after: header("retry-after"),
         retry_after_ms: header("x-amz-retry-after"),
         date: header("date"),
         has_id: header("x-amz-request-id").is_some(),
     }
+}
+
+fn unquoted(text: &str) -> &str {
+    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
 }
 
 /// The cause of a request that was not sent: no credentials, which only the SDK's messages show, or no connection.

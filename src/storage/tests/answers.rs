@@ -44,6 +44,9 @@ const UNCONDITIONAL: &str = "HTTP/1.1 501 Not Implemented\r\ncontent-length: 72\
 const DONE: &str = "HTTP/1.1 200 OK\r\netag: \"1\"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 const DELETED: &str = "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
 const PAGE: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n<html></html>";
+/// As a web server sends its start page, whatever is requested.
+const FILE: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/html; charset=utf-8\r\netag: \"65f2-264\"\r\n\
+    last-modified: Tue, 19 Mar 2024 14:36:50 GMT\r\ncontent-length: 6\r\nconnection: close\r\n\r\n";
 const NO_PAGE: &str =
     "HTTP/1.1 404 Not Found\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n<html></html>";
 const NO_KEY: &str = "HTTP/1.1 404 Not Found\r\ncontent-type: application/xml\r\nconnection: close\r\n\r\n\
@@ -162,7 +165,7 @@ async fn an_answer_means_the_same_in_whatever_body_it_comes() {
         (
             "a page: too many requests",
             |_, _, _| "HTTP/1.1 429 Slow\r\nretry-after: 7\r\nconnection: close\r\n\r\n<html></html>",
-            |result| *result == Err(Cause::SlowDown { retry_after: Some(Duration::from_secs(7)) }),
+            |result| matches!(result, Err(Cause::SlowDown { retry_after: Some(pause), .. }) if pause.as_secs() == 7),
         ),
         (
             "a page: not allowed",
@@ -183,7 +186,7 @@ async fn an_answer_means_the_same_in_whatever_body_it_comes() {
                 "HTTP/1.1 301 Moved Permanently\r\nlocation: http://127.0.0.1:1/elsewhere\r\n\
                  connection: close\r\n\r\n<Error><Code>PermanentRedirect</Code></Error>"
             },
-            |result| matches!(result, Err(Cause::WrongRegion { right: None })),
+            |result| matches!(result, Err(Cause::WrongRegion { right: None, .. })),
         ),
     ];
     for (what, answer, is) in cases {
@@ -205,7 +208,8 @@ async fn a_get_shows_why_a_head_was_rejected() {
         "HTTP/1.1 403 Forbidden\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n<html></html>";
     let denied = |detail: &str| Cause::AccessDenied { detail: detail.into() };
     let wrong_key = Cause::CredentialsInvalid { code: "InvalidAccessKeyId".into() };
-    let wrong_region = Cause::WrongRegion { right: Some("eu-west-1".into()) };
+    let detail = "AuthorizationHeaderMalformed: expecting 'eu-west-1'".to_owned();
+    let wrong_region = Cause::WrongRegion { right: Some("eu-west-1".into()), detail };
     let cases: [(&str, Answers, Cause, &[&str]); 6] = [
         ("keys", |m, _, _| if m == "get" { WRONG_KEY } else { DENIED }, wrong_key, &["head", "get"]),
         ("region", |m, _, _| if m == "get" { WRONG_REGION } else { BAD }, wrong_region, &["head", "get"]),
@@ -377,7 +381,44 @@ async fn an_object_is_missing_or_there_only_if_s3_itself_answers_so() {
         assert!(is_confirmed || matches!(confirmed, Err(Cause::Unavailable { .. })), "{confirmed:?}");
         assert_eq!(*asked.lock().expect("a list"), ["get"]);
     }
-    let (location, _) = store(|_, _, _| PAGE).await;
-    let found = storage_with_keys().head(&location).await.map_err(|error| error.cause);
-    assert!(matches!(found, Err(Cause::Unavailable { status: 200, .. })), "{found:?}");
+    for answer in [(|_, _, _| PAGE) as Answers, |_, _, _| FILE] {
+        let (location, _) = store(answer).await;
+        let found = storage_with_keys().head(&location).await.map_err(|error| error.cause);
+        assert!(matches!(found, Err(Cause::Unavailable { status: 200, .. })), "{found:?}");
+    }
+    // A user may store a page.
+    let (location, _) = store(|_, _, _| {
+        "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\netag: x\r\nx-amz-request-id: 1\r\nconnection: close\r\n\r\n"
+    })
+    .await;
+    assert!(storage_with_keys().head(&location).await.expect("an answer").is_some());
+}
+
+#[tokio::test]
+async fn a_head_is_explained_by_the_headers_of_its_answer() {
+    for (answer, words) in [
+        (
+            (|_, _, _| {
+                "HTTP/1.1 503 Service Unavailable\r\nretry-after: 60\r\nconnection: close\r\n\
+                 x-minio-error-code: XMinioServerNotInitialized\r\nx-minio-error-desc: \"Not initialized yet.\"\r\n\r\n"
+            }) as Answers,
+            "S3 failed (HTTP 503, XMinioServerNotInitialized: Not initialized yet.)",
+        ),
+        (
+            |_, _, _| {
+                "HTTP/1.1 308 Permanent Redirect\r\nlocation: https://s3.example.com/a?token=x\r\n\
+                 connection: close\r\n\r\n"
+            },
+            "S3 answered HTTP 308, a redirect to https://s3.example.com; set the endpoint",
+        ),
+        (
+            |_, _, _| "HTTP/1.1 200 OK\r\netag: x\r\nlast-modified: 2026-11-29T00:00:00.000Z\r\nconnection: close\r\n\r\n",
+            "Failed to parse LastModified",
+        ),
+    ] {
+        let (location, asked) = store(answer).await;
+        let error = storage_with_keys().head(&location).await.expect_err(words).to_string();
+        assert!(error.contains(words) && !error.contains("HEAD has no details"), "{error}");
+        assert_eq!(*asked.lock().expect("a list"), ["head"]);
+    }
 }

@@ -147,7 +147,7 @@ async fn headers_and_bodies_of_refusals_are_read() {
     let (location, _served) =
         answering("HTTP/1.1 301 Moved\r\nx-amz-bucket-region: eu-west-1\r\nconnection: close\r\n\r\n").await;
     let error = storage_with_keys().head(&location).await.expect_err("refused");
-    assert_eq!(error.cause, Cause::WrongRegion { right: Some("eu-west-1".into()) });
+    assert!(matches!(&error.cause, Cause::WrongRegion { right: Some(right), .. } if right == "eu-west-1"));
     let (location, _served) = answering(
         "HTTP/1.1 404 Not Found\r\ncontent-type: application/xml\r\ncontent-length: 73\r\nconnection: close\r\n\r\n\
          <Error><Code>NoSuchBucket</Code><Message>There is none</Message> </Error>",
@@ -160,6 +160,19 @@ async fn headers_and_bodies_of_refusals_are_read() {
     )
     .await;
     storage_with_keys().delete(&location, &always).await.expect_err("not S3");
+}
+
+#[test]
+fn only_the_endpoint_of_a_region_shows_that_its_bucket_is_elsewhere() {
+    for (endpoint, expected) in [
+        ("https://s3.us-west-2.amazonaws.com", true),
+        ("https://s3.eu-west-1.amazonaws.com", false),
+        ("http://minio:9000", false),
+    ] {
+        let cause = Cause::WrongRegion { right: Some("eu-west-1".into()), detail: String::new() };
+        let error = storage_with_keys().error(Operation::Head, &location(endpoint.into()), cause);
+        assert_eq!(error.shows_deleted_bucket(), expected, "{endpoint}");
+    }
 }
 
 #[tokio::test]

@@ -98,10 +98,7 @@ impl Rejection {
             *repeated = self.count >= CONFIRMED;
         }
         self.last = now;
-        let requested = match cause {
-            Cause::SlowDown { retry_after } => retry_after.unwrap_or_default(),
-            _ => Duration::ZERO,
-        };
+        let requested = cause.retry_after().unwrap_or_default();
         self.next = now + doubled(FIRST_PAUSE, self.count, LONGEST_PAUSE).max(requested);
         if self.folders.len() >= MAX_FOLDERS {
             // Which others were tried is not remembered.

@@ -91,6 +91,7 @@ fn one_that_was_given_up_leaves_it_to_the_next() {
     drop(world.permit("vpc/2.zip", 3).unwrap());
     let _next = world.permit("vpc/3.zip", 3).unwrap();
     world.ended("vpc/4.zip", &Err(Cause::EntityTooLarge), 3);
+    world.ended("vpc/4.zip", &Err(Cause::BodyTooLarge), 3);
     world.ended("vpc/4.zip", &Err(Cause::File { detail: String::new() }), 3);
     assert!(world.permit("vpc/2.zip", 3).is_err(), "what says nothing about the store changes nothing");
 }
@@ -107,7 +108,7 @@ fn an_object_that_is_there_is_no_success_and_a_conflict_is_a_rejection() {
     world.ended("vpc/1.zip", &denied(), 0);
     exists("vpc/1.zip", 1);
     assert_eq!(held(world.permit("vpc/2.zip", 1)), Some((false, 3)));
-    for cause in [Cause::Conflict, Cause::Unavailable { status: 412, detail: String::new() }] {
+    for cause in [Cause::Conflict, Cause::unavailable(412, "")] {
         world.ended("eks/1.zip", &Err(cause.clone()), 0);
         assert_eq!(world.permit("eks/2.zip", 2).unwrap_err().error.cause, cause);
         assert!(world.permit("eks/2.zip", 3).is_ok());
@@ -131,7 +132,7 @@ fn others_are_not_meant_until_many_are_rejected_alike() {
     // Another folder that is fine says nothing about the one that is not, nor one that is rejected otherwise.
     world.ended("team/eks/1.zip", &Ok(()), 0);
     world.ended("team/rds/1.zip", &denied(), 0);
-    let full = Err(Cause::Unavailable { status: 507, detail: String::new() });
+    let full = Err(Cause::unavailable(507, ""));
     world.ended("team/full/1.zip", &full, 0);
     world.ended("team/rds/1.zip", &full, 0);
     assert!(world.permit("team/vpc/2.zip", 0).is_err() && world.permit("team/s3/1.zip", 0).is_ok());
@@ -209,7 +210,10 @@ fn who_asks_for_it_gets_an_attempt_unless_many_were_rejected_just_now() {
 #[test]
 fn a_delay_that_s3_asks_for_is_kept_and_memory_is_bounded() {
     let world = World::new();
-    let slow = |seconds| Err(Cause::SlowDown { retry_after: Some(Duration::from_secs(seconds)) });
+    let slow = |seconds| {
+        let retry_after = Some(Duration::from_secs(seconds));
+        Err(Cause::SlowDown { retry_after, detail: String::new() })
+    };
     world.ended("vpc/1.zip", &slow(60), 0);
     assert!(world.permit("vpc/2.zip", 59).is_err() && world.permit("vpc/2.zip", 60).is_ok());
     for second in [60, 120, 180, 240] {

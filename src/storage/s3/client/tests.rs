@@ -49,6 +49,12 @@ async fn clients_with_more_roots_can_be_made() {
     assert!(clients.get(&location()).is_ok());
 }
 
+#[tokio::test]
+async fn a_region_has_no_line_break() {
+    let region = trimmed(RegionProviderChain::first_try(Region::new("us-west-2\n"))).await;
+    assert_eq!(region, Some(Region::new("us-west-2")));
+}
+
 #[test]
 fn one_endpoint_has_one_client_however_it_is_spelled() {
     let clients = clients_with_keys();

@@ -174,7 +174,8 @@ fn a_permanent_rejection_is_reported_and_nothing_is_remembered() {
     let denied = Cause::AccessDenied { detail: "AccessDenied".into() };
     let keys = Cause::CredentialsInvalid { code: "InvalidAccessKeyId".into() };
     let kms = answer(400, "InvalidArgument: kms key id with AES256");
-    for cause in [denied.clone(), keys, kms, answer(404, "x"), Cause::BucketMissing] {
+    let quota = answer(400, "XMinioAdminBucketQuotaExceeded: Bucket quota exceeded");
+    for cause in [denied.clone(), keys, kms, quota, answer(404, "x"), Cause::BucketMissing] {
         assert_eq!(asked(&rejected, (Put, true), |_| Some(cause.clone())), (owned(&["ci"]), Err(cause)));
     }
     // Past the header, another rejection waits.
