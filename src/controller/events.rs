@@ -4,8 +4,9 @@
 //! send an Event when something changed, not each time it is found unchanged.
 //!
 //! An Event costs the API server as much as a write of a status, and a thousand versions published at once have a thousand
-//! Events. Events are therefore rate-limited, and warnings are written first: those of Modules, of which there are few, before those
-//! of other objects. The Events of one namespace are written one by one, beside those of others: its webhooks may be slow.
+//! Events. Events are therefore rate-limited, and namespaces take turns. The warnings of a namespace are written first: those of
+//! Modules, of which there are few, before those of other objects. The Events of one namespace are written one by one, beside those
+//! of others: its webhooks may be slow.
 
 mod waiting;
 
@@ -225,15 +226,20 @@ impl Events {
         events
     }
 
-    /// Adds an Event about an object to its queue.
+    /// Logs an Event about an object, which the API server keeps for an hour only, and adds it to its queue.
     pub fn send<K: Resource>(&self, object: &K, kind: &K::DynamicType, event: Event) {
-        let reason = event.reason.clone();
         let event = Event { note: cut(&event.note, LONGEST_NOTE), ..event };
+        let Event { is_warning, reason, action, note } = &event;
+        if *is_warning {
+            tracing::warn!(reason, action, note, "Warning Event");
+        } else {
+            tracing::info!(reason, action, note, "Normal Event");
+        }
         let queued = Queued { event, object: object.object_ref(kind), at: Timestamp::now() };
         if self.0.waiting.lock().push(queued) {
             self.0.changed.notify_one();
         } else {
-            tracing::debug!(reason, "dropped an Event: the queue is full");
+            tracing::debug!("dropped the Event: the queue is full");
         }
     }
 }

@@ -216,7 +216,7 @@ impl Run<'_> {
         let of_module = self.client.version().module().is_some();
         let place = if of_module { " on its Module (if that is deleted, on the Version)" } else { "" };
         let stays = |Failure { message, reason, class }| {
-            // The advice comes first: the Module quotes only the beginning.
+            // The advice comes first: the Module quotes the beginning and the end.
             let advice = "The Version is kept until its object is deleted; to delete it and leave the object in the bucket, set \
                           deletionPolicy: Retain";
             Failure { message: format!("{advice}{place}. {message}"), reason, class }

@@ -6,11 +6,13 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use kube::Client;
 use kube::api::{Api, DynamicObject, GetParams};
 use serde_json::{Value, json};
 
+use super::memory::ChangeKey;
 use super::progress::Progress;
 use super::status::{Snapshot, at_generation};
 use crate::api::state::VersionState;
@@ -59,6 +61,10 @@ impl VersionClient {
             _ => return Ok(None),
         };
         let (current, progress) = (Snapshot::of(&raw), Arc::clone(progress));
+        if ChangeKey::of(&current.version) != ChangeKey::of(cached) {
+            // It may be a request for a sync, made during the wait for a permit.
+            *progress.begun.lock() = Some(Instant::now());
+        }
         Ok(Some(Self { api, raw, current, progress, has_newer_generation: false }))
     }
 
@@ -252,8 +258,14 @@ mod tests {
             std::future::ready(Response::builder().status(status).body(body))
         });
         let client = Client::new(server, "default");
-        let read = VersionClient::read(&client, &cached, false, &Arc::default()).await.unwrap();
+        let progress = Arc::<Progress>::default();
+        let read = VersionClient::read(&client, &cached, false, &progress).await.unwrap();
         assert_eq!(read.unwrap().version().name(), "net-1.0.0");
+        assert_eq!(*progress.begun.lock(), None);
+        let mut older = cached;
+        older.metadata.generation = Some(1);
+        assert!(VersionClient::read(&client, &older, false, &progress).await.unwrap().is_some());
+        assert!(progress.begun.lock().is_some(), "a request may be part of the change");
     }
 
     #[test]

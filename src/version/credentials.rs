@@ -84,8 +84,8 @@ pub(super) fn awaited_secret<'a>(version: &'a VersionState, attempt: Option<&'a 
     version.secret().filter(|_| awaits_secret(reason, version.status.is_stalled()))
 }
 
-/// Lets another Version try the Secret after a reconcile without a failure, such as one that a change has ended, unless GitHub
-/// has answered this Version's trial.
+/// Lets another Version try the Secret after a reconcile that has shown nothing of it, such as one that a change has ended, unless
+/// GitHub has answered this Version's trial.
 pub(super) fn return_trial(ctx: &Context, version: &VersionState) {
     if let Some(name) = version.secret() {
         ctx.secret_trials.take_back(version.uid(), version.namespace(), name, &version.repository_key());

@@ -10,7 +10,7 @@ use super::basis::DeleteBasis;
 use super::client::VersionClient;
 use super::context::{Context, classified};
 use super::existing::is_ours;
-use super::outcome::{AttemptError, Unwanted};
+use super::outcome::{AttemptError, AttemptFailure, Unwanted};
 use super::status::standing;
 use crate::api::state::{StoredLocation, VersionState};
 use crate::api::target::named_location;
@@ -33,9 +33,7 @@ pub(crate) async fn objects(
     for location in locations {
         match at(ctx, object, location).await {
             Err(AttemptError::Outdated) => return (done, Err(AttemptError::Outdated)),
-            Err(AttemptError::Failed(failed))
-                if blocks_deletion(object.version(), location, &failed.failure) =>
-            {
+            Err(AttemptError::Failed(failed)) if blocks_deletion(object.version(), location, &failed) => {
                 result = result.and(Err(AttemptError::Failed(failed)));
             }
             _ => done.push(location.clone()),
@@ -44,17 +42,18 @@ pub(crate) async fn objects(
     (done, result)
 }
 
-/// Whether a failure keeps the Version. A location that is not recorded is derived from the spec: one that is not allowed or
-/// cannot be used holds no object of ours, and neither does one of a Version that has never stored anything.
-pub(crate) fn blocks_deletion(version: &VersionState, location: &ObjectLocation, failure: &Failure) -> bool {
-    // The store rejected the DELETE after HEAD had found the object.
-    let refused = failure.reason == Reason::StorageRefused;
-    let answered = !matches!(
-        failure.reason,
-        Reason::StorageUnavailable | Reason::StorageThrottled | Reason::ApiUnavailable
-    );
+/// Whether a failure keeps the Version, as each does after HEAD has found an object of ours. A location that is not recorded is
+/// derived from the spec: one that is not allowed or cannot be used holds no object of ours, and neither does one of a Version
+/// that has never stored anything.
+pub(crate) fn blocks_deletion(
+    version: &VersionState,
+    location: &ObjectLocation,
+    failed: &AttemptFailure,
+) -> bool {
+    let AttemptFailure { failure, is_stored, .. } = failed;
+    let answered = !matches!(failure.reason, Reason::StorageUnavailable | Reason::StorageThrottled);
     is_recorded(version, location)
-        || refused
+        || *is_stored == Some(true)
         || (failure.is_transient() && !never_stored(version, standing(version), answered))
 }
 
@@ -67,7 +66,10 @@ async fn at(ctx: &Context, object: &VersionClient, location: &ObjectLocation) ->
     };
     match found {
         Some(found) if is_ours(version, location, &found) || was_ours(ctx, version, location, &found) => {
-            delete(ctx, object, location).await
+            let deleted = delete(ctx, object, location).await;
+            deleted.map_err(|ended| ended.with(|failed| failed.is_stored = Some(true)))?;
+            tracing::info!(%location, "deleted an object");
+            Ok(())
         }
         None if is_recorded(version, location) => confirm(ctx, object, location).await,
         // A foreign object, or a derived location.
@@ -100,9 +102,7 @@ async fn delete(
     let _sending = object.progress.sending().await;
     let unwanted = Unwanted::default();
     let still_wanted = || unwanted.check(is_wanted()).boxed();
-    ctx.delete(location, &still_wanted).await.map_err(|failure| unwanted.or(failure))?;
-    tracing::info!(location = %location, "deleted an object");
-    Ok(())
+    ctx.delete(location, &still_wanted).await.map_err(|failure| unwanted.or(failure))
 }
 
 /// A 404 on HEAD has no body, so it may come from a proxy instead of S3. Confirms it with a DELETE, whose success `Storage`
@@ -119,7 +119,8 @@ async fn confirm(
         {
             Ok(())
         }
-        result => result,
+        // An earlier DELETE, whose answer was lost, may have deleted it.
+        result => result.inspect(|()| tracing::info!(%location, "no object is left")),
     }
 }
 

@@ -44,6 +44,15 @@ pub(crate) enum End {
 }
 
 impl End {
+    /// Whether the Version keeps its trial of a Secret: it continues, or it has failed on GitHub or the Secret, and waits for them.
+    pub(crate) fn keeps_trial(&self) -> bool {
+        match self {
+            Self::Needs(_) => true,
+            Self::Failed(attempt) => attempt.reason.is_about_source(),
+            _ => false,
+        }
+    }
+
     /// The same, repeated no sooner than the `other` failure of this attempt.
     #[must_use]
     pub(crate) fn no_sooner_than(self, other: Option<Box<Attempt>>) -> Self {
@@ -143,7 +152,6 @@ fn report_unreset(client: &VersionClient, events: &Events, error: &kube::Error) 
     }
     let Failure { reason, message, .. } = api_failure(error);
     let note = format!("spec.forceSync could not be reset; the next attempt resets it. {message}");
-    tracing::warn!(%reason, note, "forceSync stays true");
     events.send(client.version(), &(), Event::warning(reason.as_str(), "Reconcile", note));
 }
 
@@ -195,6 +203,24 @@ mod tests {
         let other = Effect::end(failed(Reason::ArchiveUnsafe, HOUR, None)).content_failure();
         assert!(matches!(End::Outdated.no_sooner_than(other), End::Outdated), "it is read again at once");
         assert_eq!(Effect::end(End::Settled).content_failure(), None);
+    }
+
+    #[test]
+    fn a_failure_of_another_kind_leaves_the_secret_to_another_version() {
+        for (reason, expected) in [
+            (Reason::CredentialsRefused, true),
+            (Reason::SecretNotFound, true),
+            (Reason::GitHubUnavailable, true),
+            (Reason::RateLimited, true),
+            (Reason::StorageNotAllowed, false),
+            (Reason::StorageUnavailable, false),
+            (Reason::HostNotAllowed, false),
+            (Reason::ApiUnavailable, false),
+        ] {
+            assert_eq!(failed(reason, Duration::ZERO, None).keeps_trial(), expected, "{reason}");
+        }
+        assert!(End::Needs(Lane::Publish).keeps_trial());
+        assert!(!End::Outdated.keeps_trial() && !End::Settled.keeps_trial());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::content::{Content, other_bytes};
 use super::context::{Context, classified};
 use super::outcome::{AttemptFailure, Published};
+use super::status::standing;
 use crate::api::state::VersionState;
 use crate::api::target::Target;
 use crate::api::version::Source;
@@ -99,7 +100,8 @@ pub(super) fn adopt(version: &VersionState, target: &Target, found: &Found) -> O
     let answers = answered || !target.requests.any();
     // An object that an earlier move left here may have the former content of the tag.
     let is_content_of_tag = || status.content_digest.as_deref().is_none_or(|now| now == owner.digest);
-    let is_news = answered || (!target.is_satisfied_by(version) && is_content_of_tag());
+    let is_unrecorded = || !target.is_satisfied_by(version) && !stalls_across_move(version, target);
+    let is_news = answered || (is_unrecorded() && is_content_of_tag());
     let is_expected = |expected: &str| owner.digest == expected && !other_bytes(version, target, &content);
     let is_wanted = owner.version == target.release.to_string()
         && owner.is_from(&repository)
@@ -120,6 +122,14 @@ pub(super) fn adopt(version: &VersionState, target: &Target, found: &Found) -> O
         stored_at: found.stored_at,
         replaced: None,
     })
+}
+
+/// Whether a stored Version moves while it is stalled by the content of its tag: only a fetch shows whether that has changed.
+fn stalls_across_move(version: &VersionState, target: &Target) -> bool {
+    let status = &version.status;
+    let is_move = status.checksum.is_some() && !status.is_recorded_at(&target.location);
+    let reason = standing(version).and_then(|reason| reason.parse::<Reason>().ok());
+    is_move && reason.is_some_and(Reason::is_about_content)
 }
 
 /// Whether the status records another checksum or size for the object at this location. Its metadata proves nothing then: it

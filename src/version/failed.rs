@@ -51,7 +51,6 @@ pub(super) fn failed(
         ..Effect::default()
     };
     if !is_known && is_new(version, failure.reason) {
-        tracing::warn!(reason = %failure.reason, cause = failure.message, "the attempt failed");
         // GitHub usually rejects a new token for some seconds: that is no warning.
         let is_warning = failure.reason != Reason::TokenNotReady;
         let (reason, note) = (failure.reason.as_str().to_owned(), failure.message);
@@ -82,14 +81,13 @@ pub(super) fn is_new(version: &VersionState, reason: Reason) -> bool {
     version.status.reason() != reason.as_str() || (version.is_terminating() && !version.is_observed())
 }
 
-/// Ends a reconcile whose outcome is not written to the status. A failure with a new reason is logged and sent as an Event.
+/// Ends a reconcile whose outcome is not written to the status. A failure with a new reason has an Event.
 pub(super) fn unwritten(ctx: &Context, version: &VersionState, ended: AttemptError) -> End {
     let AttemptError::Failed(AttemptFailure { failure, fetched, .. }) = ended else { return End::Outdated };
     let before = last_attempt(ctx, version);
     let last = before.as_ref().map(|attempt| (attempt.reason, attempt.failures));
     let failure = after_fetch(failure, fetched, last);
     if last.is_none_or(|(reason, _)| reason != failure.reason) {
-        tracing::warn!(reason = %failure.reason, cause = failure.message, "the reconcile failed; retrying");
         let event = Event::warning(failure.reason.as_str(), "Reconcile", &failure.message);
         ctx.events.send(version, &(), event);
     }
@@ -174,9 +172,10 @@ pub(super) fn new_attempt(
 fn failing_since(version: &VersionState, failure: &Failure) -> Option<Timestamp> {
     let status = &version.status;
     let condition = if failure.class == Class::Stalled { &status.stalled } else { &status.ready };
-    // The message as it is cached: possibly cut, and without the time of the next attempt.
+    // The message as it is cached: a long one without its middle. The time of the next attempt is no part of the failure's.
     let said = status.message.split(NEXT_ATTEMPT).next().unwrap_or_default();
-    let is_said = || failure.message.starts_with(said.trim_end_matches([' ', '.', '…']));
+    let said = said.split_once('…').map_or(said, |(start, _)| start);
+    let is_said = || failure.message.starts_with(said.trim_end_matches([' ', '.']));
     let condition = condition.as_ref().filter(|_| version.is_observed() || is_said());
     condition.filter(|condition| *condition.reason == *failure.reason.as_str())?.since
 }

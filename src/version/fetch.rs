@@ -30,7 +30,7 @@ pub(super) async fn fetch(
     let version = object.version();
     let (credential, secret) = credential(ctx, version, target).await?;
     let resource_version = secret.as_ref().and_then(|(_, resource_version)| resource_version.as_deref());
-    let disregarded = rejections_before(&target.requests, object.progress.begun);
+    let disregarded = rejections_before(&target.requests, *object.progress.begun.lock());
     if let Some(known) = known_failure(ctx, version, target, &credential, resource_version, disregarded) {
         return Err(AttemptFailure { secret, ..Failure::from(known).into() });
     }

@@ -36,6 +36,7 @@ pub(crate) mod warnings;
 #[cfg(test)]
 mod tests;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -149,7 +150,7 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progres
         // Boxed, and created only with the permit, so that the futures of thousands of waiting Versions stay small.
         let (key, end) = Box::pin(actions::run(ctx, version, &permit, attempt.as_deref(), progress)).await;
         drop(permit);
-        if !matches!(end, End::Failed(_) | End::Needs(_)) {
+        if !end.keeps_trial() {
             return_trial(ctx, version);
         }
         match end {
@@ -161,23 +162,24 @@ async fn work(version: &Arc<VersionState>, ctx: &Context, progress: &Arc<Progres
 
 /// Waits for a permit of the queue. `store`: that of [`Lane::Light`].
 async fn permit(ctx: &Context, version: &VersionState, lane: Lane, store: u64) -> Permit {
+    // Pinned here: a future that is passed on takes its size twice.
     match lane {
         Lane::Api => {
-            let permit = ctx.api.acquire(hash_of(version.namespace()));
+            let permit = pin!(ctx.api.acquire(hash_of(version.namespace())));
             Permit::Api(ctx.metrics.queued(Queue::LIGHT, permit).await)
         }
         Lane::Light => {
             // The namespace's own permit first: a namespace whose API requests hang delays no other with the same store.
-            let permits = async {
+            let permits = pin!(async {
                 let own = ctx.light_shares.acquire(hash_of((version.namespace(), store))).await;
                 [own, ctx.light.acquire(store).await]
-            };
+            });
             Permit::Light(ctx.metrics.queued(Queue::LIGHT, permits).await)
         }
         Lane::Publish => {
-            let (namespace, repository) = (hash_of(version.namespace()), version.repository_key());
-            let permit =
-                ctx.scheduler.acquire(namespace, queue_key(version), &repository, version.store_key());
+            let (namespace, queue) = (hash_of(version.namespace()), queue_key(version));
+            let (repository, store) = (version.repository_key(), version.store_key());
+            let permit = pin!(ctx.scheduler.acquire(namespace, queue, &repository, store));
             Permit::Publish(ctx.metrics.queued(Queue::PUBLISH, permit).await)
         }
     }

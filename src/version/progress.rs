@@ -10,8 +10,8 @@ use crate::domain;
 /// Shared by the work of a reconcile and the watch for changes that end it. Once true, a flag stays true.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    /// When it began.
-    pub begun: Option<Instant>,
+    /// When it began, or read a change that it did not begin with.
+    pub begun: domain::Mutex<Option<Instant>>,
     /// It publishes, or waits for the permit to do so.
     pub publishes: AtomicBool,
     /// The publish has its permit, and no longer only waits.
@@ -25,7 +25,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new() -> Self {
-        Self { begun: Some(Instant::now()), ..Self::default() }
+        Self { begun: domain::Mutex::new(Some(Instant::now())), ..Self::default() }
     }
 
     /// Held during a PUT or DELETE, which is not dropped half-way: S3 might still carry it out after the requests of the next

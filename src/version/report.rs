@@ -23,7 +23,6 @@ pub(super) fn published(
     let is_news = published.stored_now || !before.status.synced || has_failed(before);
     let mut effect = Effect::status(status);
     if is_news {
-        tracing::info!(note, "published");
         effect = effect.with_event(Event::normal(Reason::Synced.as_str(), "Publish", note));
     }
     if let Some(text) = &published.replaced {

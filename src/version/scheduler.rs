@@ -1,11 +1,11 @@
 //! Permits for downloads, shared so that a repository that hangs or fails delays no other.
 //!
-//! A repository that has not answered yet may use one permit, and all failing ones share half of them: so a new, healthy
-//! repository soon finds a free permit, while a single healthy repository can use all. If that one then hangs, its fetches end as
-//! soon as another repository waits, and it counts as failing. Of a long list of versions of one repository, only some wait for
-//! permits beside the others, so that a release of another repository is not behind all of them. Most of these, but not all, may
-//! be of one namespace or of one queue, such as the Versions of one Module: so a release of another one is not behind them.
-//! A store that fails counts as a failure of the repository for Versions in that store.
+//! A repository that has not answered yet may use two permits, one for each of two namespaces, and all failing ones share half of
+//! the downloads: so a new, healthy repository soon finds a free permit, while a single healthy repository can use all. If that
+//! one then hangs, its fetches end as soon as another repository waits, and it counts as failing. Of a long list of versions of
+//! one repository, only some wait for permits beside the others, so that a release of another repository is not behind all of
+//! them. Most of these, but not all, may be of one namespace or of one queue, such as the Versions of one Module: so a release of
+//! another one is not behind them. A store that fails counts as a failure of the repository for Versions in that store.
 //!
 //! A namespace or a store whose requests hang, such as a namespace with a slow webhook, has only a part of the permits to prepare
 //! fetches.
@@ -41,15 +41,16 @@ pub struct FetchScheduler {
     fetches: Arc<Semaphore>,
     /// From the narrowest limit to the widest: for a namespace in one store, a namespace, a store, and all.
     staging: [Bulkhead; 4],
-    failing: Arc<Semaphore>,
-    /// As `failing`, for those that already have a staging permit. A semaphore of its own, since holders of `failing` wait for
+    /// For failing repositories of a namespace, and for all: the requests of a namespace may hang.
+    failing: Bulkhead,
+    /// For failing repositories that already have a staging permit. A semaphore of its own, since holders of `failing` wait for
     /// staging permits.
     failing_fetches: Arc<Semaphore>,
     repositories: Mutex<HashMap<String, ScheduledRepository>>,
     /// The number of downloads at once.
     max: usize,
-    /// Notified whenever a failing repository has answered.
-    recovered: Notify,
+    /// Notified whenever a repository that was new or failing has answered.
+    answered: Notify,
     silent_hosts: SilentHosts,
 }
 
@@ -59,7 +60,7 @@ pub struct StagingPermit {
     repository: String,
     store: u64,
     /// With the repository's `Admission`, by which the repository is known to be in use.
-    _held: (Arc<Admission>, Vec<BulkheadPermit>, Option<OwnedSemaphorePermit>, Vec<BulkheadPermit>),
+    _held: (Arc<Admission>, Vec<BulkheadPermit>, Option<BulkheadPermit>, Vec<BulkheadPermit>),
 }
 
 /// The permit to download and store one archive.
@@ -76,17 +77,18 @@ impl FetchScheduler {
     /// At most `max` downloads at once; at least one.
     pub fn new(max: usize) -> Arc<Self> {
         let max = max.max(1);
+        let half = max.div_ceil(2);
         Arc::new(Self {
             fetches: Arc::new(Semaphore::new(max)),
             // Twice the number of transfers for a namespace in one store: while some Versions transfer, as many others read their
             // object and write their status. If the requests of one namespace, store or repository hang, at least as many permits
             // as there are transfers remain for the others.
             staging: [2, 3, 3, 5].map(|times| Bulkhead::new(Semaphore::MAX_PERMITS, max * times)),
-            failing: Arc::new(Semaphore::new(max.div_ceil(2))),
-            failing_fetches: Arc::new(Semaphore::new(max.div_ceil(2))),
+            failing: Bulkhead::new(2 * half, half),
+            failing_fetches: Arc::new(Semaphore::new(half)),
             repositories: Mutex::default(),
             max,
-            recovered: Notify::new(),
+            answered: Notify::new(),
             silent_hosts: SilentHosts::default(),
         })
     }
@@ -103,25 +105,24 @@ impl FetchScheduler {
         let tenants = &[hash_of((namespace, store)), namespace, store, 0];
         let admission = self.repository(repository, |found| Arc::clone(&found.admission));
         let admitted = admission.acquire(queue, namespace).await;
+        let source = (repository, store);
         loop {
-            let (limit, is_failing) = match self.health((repository, store)) {
-                RepositoryHealth::New(own) => {
-                    // A closed semaphore means that the repository is no longer new.
-                    let Ok(permit) = own.acquire_owned().await else { continue };
-                    if self.is_failing((repository, store)) {
-                        // Its store failed during the wait: the permit is for Versions in other stores.
-                        continue;
-                    }
-                    (Some(permit), false)
-                }
-                RepositoryHealth::Healthy | RepositoryHealth::Failing => {
-                    let permit = self.failing_permit((repository, store), &self.failing).await;
-                    let is_failing = permit.is_some();
-                    (permit, is_failing)
-                }
+            let health = self.health(source);
+            let limit = match health {
+                RepositoryHealth::New => Some(&admission.first),
+                RepositoryHealth::Failing => Some(&self.failing),
+                RepositoryHealth::Healthy => None,
             };
+            let limit = match limit {
+                Some(limit) => self.unless_changed(source, health, || limit.acquire(namespace)).await,
+                None => None,
+            };
+            if self.health(source) != health {
+                // It has answered, or it or its store has failed: another limit applies.
+                continue;
+            }
+            let (is_failing, turn) = (health == RepositoryHealth::Failing, Turn::Staging(0, tenants[0]));
             let staging = || self.staging_permit(repository, tenants, is_failing);
-            let (source, turn) = ((repository, store), Turn::Staging(0, tenants[0]));
             if let Some(staging) =
                 self.beside_others(source, turn, limit.is_some(), is_failing, staging).await
             {
@@ -132,16 +133,27 @@ impl FetchScheduler {
         }
     }
 
-    /// Waits for one of the permits that failing repositories share. `None` as soon as this repository is not failing.
-    async fn failing_permit(
+    /// Waits for a permit of repositories with this health. `None` if this one has another health, or answers meanwhile.
+    async fn unless_changed<T, F: Future<Output = T>>(
         &self,
         source: Source<'_>,
-        permits: &Arc<Semaphore>,
-    ) -> Option<OwnedSemaphorePermit> {
+        health: RepositoryHealth,
+        permit: impl FnOnce() -> F,
+    ) -> Option<T> {
+        let change = async {
+            loop {
+                // Before the health is read, so that no notification is missed.
+                let answered = self.answered.notified();
+                if self.health(source) != health {
+                    return;
+                }
+                answered.await;
+            }
+        };
         tokio::select! {
             biased;
-            () = self.recovery(source) => None,
-            permit = Arc::clone(permits).acquire_owned() => permit.ok(),
+            () = change => None,
+            permit = permit() => Some(permit),
         }
     }
 
@@ -191,22 +203,10 @@ impl FetchScheduler {
         all.iter().any(|(name, known)| name != repository && Arc::strong_count(&known.waiting) > 1)
     }
 
-    /// Completes when the repository is not failing.
-    async fn recovery(&self, source: Source<'_>) {
-        loop {
-            // Before the health is read, so that no notification is missed.
-            let recovered = self.recovered.notified();
-            if !self.is_failing(source) {
-                return;
-            }
-            recovered.await;
-        }
-    }
-
     /// Records that a repository answered: it may use every permit.
     pub fn repository_answered(&self, repository: &str) {
         if self.repository(repository, |found| found.set(RepositoryHealth::Healthy)) {
-            self.recovered.notify_waiters();
+            self.answered.notify_waiters();
         }
     }
 
@@ -221,7 +221,7 @@ impl FetchScheduler {
     }
 
     fn is_failing(&self, source: Source<'_>) -> bool {
-        matches!(self.health(source), RepositoryHealth::Failing)
+        self.health(source) == RepositoryHealth::Failing
     }
 
     fn health(&self, (repository, store): Source<'_>) -> RepositoryHealth {
@@ -244,7 +244,9 @@ impl StagingPermit {
         let Self { scheduler, repository, store, .. } = self;
         let source = (repository.as_str(), *store);
         loop {
-            let limit = scheduler.failing_permit(source, &scheduler.failing_fetches).await;
+            let failing = || Arc::clone(&scheduler.failing_fetches).acquire_owned();
+            let limit = scheduler.unless_changed(source, RepositoryHealth::Failing, failing).await;
+            let limit = limit.and_then(Result::ok);
             let fetch = || Arc::clone(&scheduler.fetches).acquire_owned();
             let (turn, is_failing) = (Turn::Fetch, limit.is_some());
             if let Some(fetch) = scheduler.beside_others(source, turn, is_failing, is_failing, fetch).await {

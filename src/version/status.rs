@@ -285,7 +285,7 @@ fn keep_reason(after: &mut VersionStatus, reason: Option<&str>) {
     let condition = after.conditions.iter_mut().find(|c| Some(c.type_.as_str()) == quiet);
     if let Some((reason, condition)) = reason.zip(condition) {
         reason.clone_into(&mut condition.reason);
-        "An earlier attempt ended with this reason, and no attempt has succeeded since."
+        "An earlier attempt ended with this reason, which no later attempt has changed."
             .clone_into(&mut condition.message);
     }
 }

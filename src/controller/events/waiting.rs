@@ -70,19 +70,20 @@ impl Waiting {
         has_room
     }
 
-    /// Removes the next Event that may be written: of one namespace, one at a time. Namespaces take turns, so that a long list of
-    /// one delays no other.
+    /// Removes the next Event that may be written: of one namespace, one at a time, the most urgent first. Namespaces take turns, so
+    /// that a long list of one delays no other.
     pub(super) fn take(&mut self) -> Option<Queued> {
         let Self { queues, busy, last_taken, taken } = self;
         if busy.len() >= AT_ONCE {
             return None;
         }
-        let next = queues.iter_mut().find_map(|queue| {
-            let namespaces = queue.iter().map(|queued| &queued.object.namespace).enumerate();
-            let free = namespaces.filter(|(_, namespace)| !busy.contains(*namespace));
-            let (at, _) = free.min_by_key(|(_, namespace)| last_taken.get(*namespace))?;
-            queue.remove(at)
-        })?;
+        let all = queues.iter().enumerate().flat_map(|(urgency, queue)| {
+            queue.iter().enumerate().map(move |(at, queued)| (urgency, at, &queued.object.namespace))
+        });
+        let free = all.filter(|(.., namespace)| !busy.contains(*namespace));
+        // The first of several, which is the most urgent one.
+        let (urgency, at, _) = free.min_by_key(|(.., namespace)| last_taken.get(*namespace))?;
+        let next = queues[urgency].remove(at)?;
         if last_taken.len() >= QUEUE {
             last_taken.clear();
         }
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_take_turns_in_a_queue() {
+    fn namespaces_take_turns_whatever_their_events_are() {
         let mut waiting = Waiting::default();
         for text in [
             "Warning/Version/a/1",
@@ -154,10 +155,12 @@ mod tests {
             "Warning/Version/b/2",
             "Warning/Version/b/4",
             "Warning/Version/c/3",
+            "Normal/Version/d/7",
+            "Normal/Version/d/8",
         ] {
             waiting.push(event(text));
         }
-        for next in ["a/1", "b/2", "c/3", "a/2", "b/4", "a/5", "a/6"] {
+        for next in ["a/1", "b/2", "c/3", "d/7", "a/2", "b/4", "d/8", "a/5", "a/6"] {
             let queued = waiting.take().unwrap();
             assert!(queued.event.reason.ends_with(next), "{next}: {}", queued.event.reason);
             waiting.written(&queued);

@@ -39,7 +39,6 @@ impl Run<'_> {
             None => "The stored object is missing",
         };
         let note = format!("{what}: {} is being restored.", target.location);
-        tracing::warn!(note, "restoring the stored object");
         // A lost object is restored at once, even while the retry of an earlier failure waits.
         self.attempt = None;
         self.ctx.memories.with(version.uid(), |memory| memory.attempt = None);

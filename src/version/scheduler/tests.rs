@@ -105,6 +105,24 @@ async fn a_namespace_whose_requests_hang_leaves_permits_for_its_repositories_to_
 }
 
 #[tokio::test]
+async fn a_namespace_whose_requests_hang_leaves_a_permit_for_a_new_or_failing_repository_to_another_one() {
+    for is_failing in [false, true] {
+        let scheduler = FetchScheduler::new(2);
+        if is_failing {
+            scheduler.repository_failed("shared");
+        }
+        let stage = |namespace: u64| {
+            let scheduler = Arc::clone(&scheduler);
+            tokio::spawn(async move { scheduler.acquire(namespace, namespace, "shared", 0).await })
+        };
+        let hung = [1, 1, 1].map(stage);
+        assert_eq!(finished(&hung).await, 1, "failing: {is_failing}");
+        assert_eq!(finished(&[stage(2)]).await, 1, "of another namespace, failing: {is_failing}");
+        hung.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+#[tokio::test]
 async fn those_that_wait_for_an_unknown_repository_and_a_store_that_failed_leave_its_slot_to_others() {
     let scheduler = FetchScheduler::new(4);
     let first = scheduler.acquire(0, 0, "new", 0).await;

@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::super::existing::{Existing, adopt, is_ours, is_stored_as_recorded, not_ours};
-use super::{Fixture, at, stored, version};
+use super::{Fixture, at, passing, stored, version};
 use crate::api::{MODULE_REQUEST, REQUESTED_AT};
+use crate::controller::failure::{Failure, Reason};
 use crate::domain::ObjectLocation;
 use crate::storage::{Found, Ownership};
 
@@ -68,6 +69,29 @@ fn what_an_earlier_move_left_is_taken_only_with_the_content_that_is_published() 
     assert!(taken(&stored().with(moved.clone()), &object()));
     let older = owned(|o| o.digest = "h1:older".into());
     assert!(!taken(&stored().with(moved), &older));
+}
+
+#[test]
+fn a_copy_at_another_place_ends_no_stall_about_content() {
+    let changed = || Failure::new(Reason::ImmutableContentChanged, "another digest");
+    let missing = Failure::new(Reason::TagNotFound, "no tag");
+    let second = json!({"spec": {"fileName": "second.zip"}});
+    let moved = |version: Fixture| version.with(second.clone()).next_generation();
+    let suspended = |version: Fixture| {
+        let status = version.current().suspended("spec.suspend", at(300));
+        version.with_status(&status)
+    };
+    for (what, version, expected) in [
+        ("stalled, then moved", moved(stored().failed(&changed())), false),
+        ("suspended meanwhile", moved(suspended(stored().failed(&changed()))), false),
+        ("and GitHub is away", moved(stored().failed(&changed())).failed(&passing()), false),
+        ("noticed by the move", moved(stored()).failed(&changed()), false),
+        ("the tag is gone", moved(stored().failed(&missing)), true),
+        ("never stored", moved(version().failed(&changed())), true),
+        ("put back", stored().failed(&changed()).with(json!({"status": {"synced": false}})), true),
+    ] {
+        assert_eq!(taken(&version, &object()), expected, "{what}");
+    }
 }
 
 #[test]

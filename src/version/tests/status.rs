@@ -3,9 +3,10 @@
 use serde_json::json;
 
 use super::super::delete::{all_locations, blocks_deletion};
-use super::super::outcome::Published;
+use super::super::outcome::{AttemptFailure, Published};
 use super::super::status::{at_generation, standing};
 use super::{Fixture, at, inline, passing, proof, stalled, stored, version};
+use crate::api::state::VersionState;
 use crate::api::target::{Requests, Target, left_behind};
 use crate::api::{FINALIZER, MODULE_REQUEST, REQUESTED_AT, VersionStatus, condition};
 use crate::controller::failure::{Failure, Reason};
@@ -131,6 +132,12 @@ fn a_deletion_looks_at_every_spelling_of_a_place_once() {
     );
 }
 
+/// `seen`: whether HEAD has found the object.
+fn blocks(version: &VersionState, failure: &Failure, seen: bool) -> bool {
+    let failed = AttemptFailure { is_stored: seen.then_some(true), ..failure.clone().into() };
+    blocks_deletion(version, &all_locations(version)[0], &failed)
+}
+
 #[test]
 fn a_version_that_never_stored_anything_is_let_go_without_the_store() {
     let denied = Failure::retry(Reason::StorageAccessDenied, "denied");
@@ -159,10 +166,11 @@ fn a_version_that_never_stored_anything_is_let_go_without_the_store() {
     ];
     for (what, version, expected) in table {
         let view = version.terminating().version();
-        assert_eq!(blocks_deletion(&view, &all_locations(&view)[0], &denied), expected, "{what}");
+        assert_eq!(blocks(&view, &denied, false), expected, "{what}");
+        assert!(blocks(&view, &denied, true), "{what}, and it is there");
     }
     // A name that shows no time may be older than this object: an outage passes, and a look is owed until then.
-    for reason in [Reason::StorageUnavailable, Reason::StorageThrottled, Reason::ApiUnavailable] {
+    for reason in [Reason::StorageUnavailable, Reason::StorageThrottled] {
         let away = Failure::retry(reason, "no answer");
         let inline = inline().with(json!({"metadata": {"finalizers": [FINALIZER]}}));
         let named = inline.clone().with(json!({"spec": {"fileName": "net-1.0.0.zip"}}));
@@ -173,25 +181,22 @@ fn a_version_that_never_stored_anything_is_let_go_without_the_store() {
             ("made long before this object", version().with(made(created - 86_400)).failed(&away), true),
         ] {
             let view = version.terminating().version();
-            assert_eq!(blocks_deletion(&view, &all_locations(&view)[0], &away), expected, "{what}");
+            assert_eq!(blocks(&view, &away, false), expected, "{what}");
+            for reason in [Reason::StorageAccessDenied, Reason::VersionRefused, Reason::ApiUnavailable] {
+                let failure = Failure::retry(reason, "");
+                assert!(blocks(&view, &failure, true), "{what}, and it is there: {reason}");
+            }
         }
     }
     // Where an object is on record, or was seen, no failure lets it go.
     let stalled = |reason| Failure::stalled(reason, "");
     let recorded = stored().version();
     for reason in [Reason::StorageNotAllowed, Reason::BucketMisconfigured, Reason::StorageRefused] {
-        assert!(blocks_deletion(&recorded, &all_locations(&recorded)[0], &stalled(reason)), "{reason}");
+        assert!(blocks(&recorded, &stalled(reason), false), "{reason}");
     }
-    assert!(blocks_deletion(
-        &version().version(),
-        &location("network/first.zip"),
-        &stalled(Reason::StorageRefused)
-    ));
-    let refused = Failure::stalled(Reason::StorageNotAllowed, "");
-    assert!(
-        !blocks_deletion(&version().version(), &location("network/first.zip"), &refused),
-        "no flag lets it store there"
-    );
+    assert!(blocks(&version().version(), &stalled(Reason::StorageRefused), true));
+    let refused = stalled(Reason::StorageNotAllowed);
+    assert!(!blocks(&version().version(), &refused, false), "no flag lets it store there");
 }
 
 #[test]

@@ -44,13 +44,13 @@ fn path(object: &Value) -> Option<String> {
 /// A three-way merge, as kubectl has it for custom resources: fields of the last manifest that this one does not have are removed,
 /// and what others wrote stays.
 async fn apply(client: &Client, mut manifest: Value) -> Result<()> {
-    let path = path(&manifest).context("neither a Module nor a Version")?;
+    let folder = path(&manifest).context("neither a Module nor a Version")?;
     let name = manifest["metadata"]["name"].as_str().context("no name")?.to_owned();
     manifest["metadata"]["annotations"][LAST_APPLIED] = json!(format!("{manifest}\n"));
-    let (status, current) = send(client, Method::GET, &format!("{path}/{name}"), None).await?;
+    let (status, current) = send(client, Method::GET, &format!("{folder}/{name}"), None).await?;
     let query = "fieldManager=kubectl-client-side-apply&fieldValidation=Strict";
     let (status, answer) = if status == StatusCode::NOT_FOUND {
-        send(client, Method::POST, &format!("{path}?{query}"), Some(&manifest)).await?
+        send(client, Method::POST, &format!("{folder}?{query}"), Some(&manifest)).await?
     } else {
         let last = current["metadata"]["annotations"][LAST_APPLIED].as_str();
         let last = last.map(serde_json::from_str).transpose()?.unwrap_or_default();
@@ -58,7 +58,7 @@ async fn apply(client: &Client, mut manifest: Value) -> Result<()> {
         if patch == json!({}) {
             return Ok(());
         }
-        send(client, Method::PATCH, &format!("{path}/{name}?{query}"), Some(&patch)).await?
+        send(client, Method::PATCH, &format!("{folder}/{name}?{query}"), Some(&patch)).await?
     };
     ensure!(status.is_success(), "{status}: {}", answer["message"]);
     Ok(())
@@ -70,16 +70,14 @@ fn three_way(last: &Value, current: &Value, manifest: &Value) -> Value {
     let [last, current] = [last, current].map(|value| value.as_object().unwrap_or(&none));
     let mut patch = Map::new();
     for (key, wanted) in manifest.as_object().into_iter().flatten() {
-        match (last.get(key).unwrap_or(&Value::Null), current.get(key)) {
-            (_, None) => drop(patch.insert(key.clone(), wanted.clone())),
-            (last, Some(there)) if wanted.is_object() && there.is_object() => {
-                let inner = three_way(last, there, wanted);
-                if inner != json!({}) {
-                    patch.insert(key.clone(), inner);
-                }
-            }
-            (_, Some(there)) if there == wanted => {}
-            (_, Some(_)) => drop(patch.insert(key.clone(), wanted.clone())),
+        let (last, there) = (last.get(key).unwrap_or(&Value::Null), current.get(key));
+        let wanted = match there {
+            Some(there) if there == wanted => continue,
+            Some(there) if there.is_object() && wanted.is_object() => three_way(last, there, wanted),
+            _ => wanted.clone(),
+        };
+        if wanted != json!({}) || there.is_none() {
+            patch.insert(key.clone(), wanted);
         }
     }
     let gone = last.keys().filter(|key| manifest.get(key.as_str()).is_none());
