@@ -49,6 +49,8 @@ pub fn explain(error: &kube::Error) -> String {
             format!("the API server returned HTTP {} without a message", status.code)
         }
         kube::Error::Api(status) => status.message.clone(),
+        // Without kube's word for it.
+        kube::Error::Service(cause) => without_secrets(&**cause),
         error => without_secrets(error),
     }
 }

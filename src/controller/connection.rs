@@ -155,6 +155,13 @@ pub(crate) fn for_watches(mut config: Config) -> Config {
     config
 }
 
+/// The address of the API server without a user and password, which kube does not use.
+pub(crate) fn address(config: &Config) -> String {
+    let url = &config.cluster_url;
+    let user = url.authority().and_then(|authority| Some(authority.as_str().rsplit_once('@')?.0));
+    user.map_or_else(|| url.to_string(), |user| url.to_string().replacen(&format!("{user}@"), "", 1))
+}
+
 /// A client with this configuration, whose [answers](super::bounded_client) have bounds.
 pub(crate) fn client(config: Config) -> Result<Client, kube::Error> {
     Ok(bounded(Client::try_from(config)?))

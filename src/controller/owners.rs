@@ -36,6 +36,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Record {
     namespace: String,
+    name: String,
     resource_version: Option<String>,
     /// When this resourceVersion was recorded.
     taken: Option<Instant>,
@@ -139,21 +140,23 @@ impl Owners {
         if !version.is_terminating() || !version.has_finalizer {
             return;
         }
+        // The digest of a Version without an owner may be that of another Module with that name.
+        let digest = version.module().and(version.status.content_digest.as_deref());
         let mut state = self.0.lock();
-        let Some(record) = state.owner_of(version).filter(|record| record.gone.is_none()) else { return };
-        record.deletions.entry(uid.clone()).or_insert_with(|| Deletion {
-            name: version.name().to_owned(),
-            release: release(&version.version),
-            digest: version.status.content_digest.as_deref().map(str::to_owned),
-            answered: false,
-        });
+        for record in state.modules_of(version).into_iter().filter(|record| record.gone.is_none()) {
+            record.deletions.entry(uid.clone()).or_insert_with(|| Deletion {
+                name: version.name().to_owned(),
+                release: release(&version.version),
+                digest: digest.map(str::to_owned),
+                answered: false,
+            });
+        }
     }
 
     /// Removes a deleted Version.
     pub fn version_gone(&self, version: &VersionState) {
-        let Some(uid) = &version.metadata.uid else { return };
-        if let Some(record) = self.0.lock().owner_of(version) {
-            record.deletions.remove(uid);
+        for record in self.0.lock().modules_of(version) {
+            record.deletions.remove(version.uid());
         }
     }
 
@@ -182,31 +185,31 @@ impl Owners {
     }
 
     /// What becomes of the objects of a Version: of all of them if it is being deleted, else of those that a move left behind.
-    /// The Version's own copy of the policy counts if no owner is known.
+    /// The Version's own copy of the policy counts if no Module of it is known: a Module with our finalizer ends only after its
+    /// Versions have its policy, those without an owner reference too.
     pub fn fate(&self, version: &VersionState) -> Fate {
         let decided = |keep: bool| if keep { Fate::Keep } else { Fate::Delete };
-        let retain = version.retain;
+        let (retain, is_owned) = (version.retain, version.module().is_some());
         let mut state = self.0.lock();
-        if version.module().is_some() && !state.has_listed(version) {
+        if (is_owned || version.former_module().is_some()) && !state.has_listed(version) {
             return Fate::Undecided;
         }
-        let owner = state.owner_of(version);
         if !version.is_terminating() {
-            return decided(owner.map_or(retain, |record| record.policy.retain));
+            return decided(state.owner_of(version).map_or(retain, |record| record.policy.retain));
         }
-        match owner {
-            None if version.module().is_none() => decided(retain),
+        let modules = state.modules_of(version);
+        if modules.iter().any(|record| record.has_to_answer(version.uid())) {
+            return Fate::Undecided;
+        }
+        let own = match modules.first() {
             // An owner that does not exist: a backup was restored with the UIDs of another cluster, and Kubernetes removes the
             // Version. Each PUT is preceded by an entry in the status, so an object without an entry was stored in another
             // cluster, where its deletion was not requested.
-            None => decided(retain || !version.records_object()),
+            None => retain || (is_owned && !version.records_object()),
             // A copy that was set to Retain after the deletion of the Module counts too.
-            Some(record) if record.gone.is_some() => decided(record.policy.retain || retain),
-            Some(record) if record.deletions.get(version.uid()).is_some_and(|deletion| deletion.answered) => {
-                decided(record.policy.retain)
-            }
-            Some(_) => Fate::Undecided,
-        }
+            Some(record) => retain && (!is_owned || record.gone.is_some()),
+        };
+        decided(own || modules.iter().any(|record| record.policy.retain))
     }
 
     /// Whether a Version has to wait for its Module before it publishes: it has no digest, and the Module may have recorded
@@ -238,6 +241,16 @@ impl State {
         (version.namespace() == record.namespace).then_some(record)
     }
 
+    /// The records of the Modules whose deletion policy a Version has: that of its owner or, if it has lost its owner reference,
+    /// those of each Module with the name of the one that made it.
+    fn modules_of(&mut self, version: &VersionState) -> Vec<&mut Record> {
+        let Some(name) = version.former_module() else {
+            return self.owner_of(version).into_iter().collect();
+        };
+        let is_named = |record: &&mut Record| record.name == name && record.namespace == version.namespace();
+        self.by_uid.values_mut().filter(is_named).collect()
+    }
+
     fn has_listed(&self, version: &VersionState) -> bool {
         self.listed.contains(&None) || self.listed.contains(&version.metadata.namespace)
     }
@@ -250,6 +263,7 @@ impl Record {
             return;
         }
         self.namespace = metadata.namespace.clone().unwrap_or_default();
+        self.name = metadata.name.clone().unwrap_or_default();
         self.resource_version.clone_from(&metadata.resource_version);
         self.taken = Some(Instant::now());
         self.policy = policy.clone();
@@ -265,6 +279,11 @@ impl Record {
     fn begin_again(&mut self) -> bool {
         self.reconciled &= self.gone.is_none();
         self.gone.take().is_some()
+    }
+
+    /// Whether the Module exists, and was not read since the deletion of this Version was observed.
+    fn has_to_answer(&self, version: &str) -> bool {
+        self.gone.is_none() && self.deletions.get(version).is_none_or(|deletion| !deletion.answered)
     }
 
     fn within(&self, scope: Option<&str>) -> bool {

@@ -75,7 +75,9 @@ impl Watcher<'_> {
         async move {
             let mut events = std::pin::pin!(events_of(api, page_size).take_until(stop));
             while let Some(event) = heartbeat.next_of(&mut events).await {
-                report(&event, &age, &heartbeat.name);
+                if report(&event, &age, &heartbeat.name) {
+                    tracing::info!(kind = &*kind, namespace = namespace.as_deref(), "watch works again");
+                }
                 match event {
                     Ok(event) => on_event(event),
                     Err(error) => warn_of(&error, &kind, namespace.as_deref()),
@@ -139,22 +141,24 @@ fn has_to_list(error: &watcher::Error, is_long: bool) -> bool {
     }
 }
 
-/// Records what an event shows of its watch. `Init` and `InitApply` show nothing: kube sends the first before its request, and a list
-/// may fail after any of its pages.
-fn report<K>(event: &Result<Event<K>, watcher::Error>, age: &WatchAge, watch: &str) {
-    match event {
-        Ok(Event::Apply(_) | Event::Delete(_)) => age.succeeded(watch),
-        Ok(Event::InitDone) => age.listed(watch),
-        Ok(Event::Init | Event::InitApply(_)) => {}
-        Err(watcher::Error::WatchFailed(_)) => age.failed(watch, Instant::now(), Step::Runs),
-        Err(watcher::Error::WatchStartFailed(_)) => age.failed(watch, Instant::now(), Step::Start),
+/// Records what an event shows of its watch. Returns whether it works again after a failure. `Init` and `InitApply` show nothing:
+/// kube sends the first before its request, and a list may fail after any of its pages.
+fn report<K>(event: &Result<Event<K>, watcher::Error>, age: &WatchAge, watch: &str) -> bool {
+    let step = match event {
+        Ok(Event::Apply(_) | Event::Delete(_)) => return age.succeeded(watch),
+        Ok(Event::InitDone) => return age.listed(watch),
+        Ok(Event::Init | Event::InitApply(_)) => return false,
+        Err(watcher::Error::WatchFailed(_)) => Step::Runs,
+        Err(watcher::Error::WatchStartFailed(_)) => Step::Start,
         Err(watcher::Error::InitialListFailed(kube::Error::Api(status)))
             if [403, 404].contains(&status.code) =>
         {
-            age.failed(watch, Instant::now(), Step::Rejected);
+            Step::Rejected
         }
-        Err(_) => age.failed(watch, Instant::now(), Step::List),
-    }
+        Err(_) => Step::List,
+    };
+    age.failed(watch, Instant::now(), step);
+    false
 }
 
 /// Logs an attempt of a watch that failed, and what to do about it. Without a namespace, the watch is that of the whole cluster.

@@ -2,13 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use super::{rate_limit::RateLimits, refusals::Refusals, settings::Settings, token::TokenCache};
+use super::{
+    rate_limit::RateLimits,
+    refusals::{MissingRepositories, Refusals},
+    settings::Settings,
+    token::TokenCache,
+};
 
 pub(super) struct Client<T> {
     pub(super) transport: T,
     pub(super) rate_limits: RateLimits,
     pub(super) tokens: TokenCache,
     pub(super) refusals: Refusals,
+    pub(super) missing: MissingRepositories,
     pub(super) max_archive_bytes: u64,
     pub(super) total_timeout: Duration,
     pub(super) any_reference: bool,
@@ -21,6 +27,7 @@ impl<T> Client<T> {
             rate_limits: RateLimits::default(),
             tokens: TokenCache::new(Instant::now),
             refusals: Refusals::default(),
+            missing: MissingRepositories::default(),
             max_archive_bytes: settings.max_archive_bytes,
             total_timeout: settings.total_timeout,
             any_reference: settings.any_reference,

@@ -13,7 +13,10 @@ use crate::domain::text::error_chain;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum FetchError {
     /// The repository's host is neither github.com nor one of the allowed ones; nothing was sent.
-    #[error("host {host} is not allowed: start the operator with --github-host {host} to allow it")]
+    #[error(
+        "host {host} is not allowed: only GitHub's repositories are fetched; for GitHub Enterprise, start the operator with \
+         --github-host {host}"
+    )]
     HostNotAllowed { host: String },
     /// No such repository, or no access with this credential (`authenticated`) or without one: GitHub's answers do not differ.
     #[error("repository {repository} {}", invisible(*authenticated))]
@@ -224,8 +227,8 @@ mod tests {
             repository,
             authenticated: false,
         };
-        // The watch cache keeps the beginning of a message.
-        let read_cut = |error: &FetchError| FetchError::read_limit(&cut(&error.to_string(), 240));
+        // The watch cache keeps the beginning of a message, and its end.
+        let read_cut = |error: &FetchError| FetchError::read_limit(&cut(&error.to_string(), 200));
         let long = blocked("codeload.github.com", None);
         let (end, limit) = read_cut(&long).unwrap();
         assert_eq!((end, limit.to_string()), (until, long.to_string()));

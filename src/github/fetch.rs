@@ -55,10 +55,12 @@ impl<T: Transport> Session<'_, T> {
             Ok(Fetched { tag: found.tag, url: found.url.into(), bytes, moved_to })
         };
         let time = client.total_timeout;
-        tokio::time::timeout(time, work).await.unwrap_or_else(|_| {
+        let result = tokio::time::timeout(time, work).await.unwrap_or_else(|_| {
             let what = format!("fetching from {repository} took longer than {} s", time.as_secs());
             Err(FetchError::Network { what })
-        })
+        });
+        client.missing.record(&self.account, &self.key, result.as_ref().err(), Instant::now());
+        result
     }
 
     async fn find(&mut self, tags: &[String], format: ArchiveFormat) -> Result<Found, FetchError> {

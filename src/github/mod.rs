@@ -15,7 +15,7 @@
 //! | `limit_times` | times in GitHub's headers, and waits without one |
 //! | `page_block` | meaning of a web page with status 403 |
 //! | `notice` | the rate limit as a sentence in a status |
-//! | `refusals` | credentials that GitHub has just rejected |
+//! | `refusals` | credentials that GitHub has just rejected, and repositories that it has not found |
 //! | `redaction` | GitHub's explanations without secrets |
 //! | `redirect` | validation of redirects, login pages and new repository names |
 //! | `transport` | one HTTP request |
@@ -97,8 +97,9 @@ impl GitHub {
         self.session(repository, credential)?.fetch(tags, format, into).await
     }
 
-    /// The recent rejection of the credential, unless the caller's `last` attempt ended after it. Callers that share a
-    /// credential call this before a fetch, so that a wrong credential costs a single request.
+    /// The recent rejection of the credential, or of this repository with it, unless the caller's `last` attempt ended after it.
+    /// Callers that share a credential call this before a fetch, so that a wrong one costs a single request, and a wrong
+    /// repository few.
     pub fn refused(
         &self,
         repository: &Repository,
@@ -106,7 +107,9 @@ impl GitHub {
         last: Option<Instant>,
     ) -> Option<FetchError> {
         let session: Session<'_, Https> = Session::new(&self.client, repository, credential);
-        self.client.refusals.recent(&session.account, last, Instant::now())
+        let (account, now) = (&session.account, Instant::now());
+        let rejected = self.client.refusals.recent(account, last, now);
+        rejected.or_else(|| self.client.missing.recent(account, &session.key, last, now))
     }
 
     /// Applies a rate limit that another process has met to the credential.

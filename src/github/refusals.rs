@@ -2,6 +2,9 @@
 //! requests would use up the quota of the address, and make GitHub reject valid credentials too.
 //!
 //! GitHub also rejects a valid personal token now and then. If one has worked, its rejections are in doubt for a minute.
+//!
+//! The same applies to a repository that GitHub does not find: a Module with thousands of versions and a wrong repository would use up
+//! the quota that it shares with others.
 
 use std::{
     collections::HashMap,
@@ -18,6 +21,10 @@ const RECENT: Duration = Duration::from_mins(1);
 const WORKED: Duration = Duration::from_hours(1);
 /// Shortest time between two requests with a token that is in doubt.
 const DOUBTED: Duration = Duration::from_secs(5);
+
+/// How long a missing repository is the answer to other fetches. This is short, because it may be created, or made accessible, at any
+/// time, while a Version waits an hour after this answer.
+const MISSING: Duration = Duration::from_secs(10);
 
 /// The last answer to the credential of each account, and its time: a rejection or (`None`) an archive.
 #[derive(Debug, Default)]
@@ -63,6 +70,42 @@ impl Refusals {
             _ => is_within(RECENT, *at, now) && last.is_none_or(|last| last < *at),
         };
         error.clone().filter(|_| is_answer)
+    }
+}
+
+/// The repositories that GitHub has just not found for an account, and when.
+#[derive(Debug, Default)]
+pub(super) struct MissingRepositories(Mutex<HashMap<(Account, String), (Instant, FetchError)>>);
+
+impl MissingRepositories {
+    /// Records the end of a fetch.
+    pub(super) fn record(&self, account: &Account, repository: &str, end: Option<&FetchError>, now: Instant) {
+        let key = (account.clone(), repository.to_owned());
+        let mut all = self.0.lock();
+        match end {
+            Some(error @ FetchError::RepositoryNotFound { .. }) => {
+                all.retain(|_, (at, _)| is_within(MISSING, *at, now));
+                all.insert(key, (now, error.clone()));
+            }
+            None | Some(FetchError::TagNotFound { .. }) => {
+                all.remove(&key);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// The recent answer, unless the caller's `last` attempt ended after it.
+    pub(super) fn recent(
+        &self,
+        account: &Account,
+        repository: &str,
+        last: Option<Instant>,
+        now: Instant,
+    ) -> Option<FetchError> {
+        let all = self.0.lock();
+        let (at, error) = all.get(&(account.clone(), repository.to_owned()))?;
+        let is_answer = is_within(MISSING, *at, now) && last.is_none_or(|last| last < *at);
+        is_answer.then(|| error.clone())
     }
 }
 
@@ -145,6 +188,35 @@ mod tests {
         };
         refusals.accepted(&app, at(6_000));
         assert!(!is_doubted(&app, 6_001));
+    }
+
+    #[test]
+    fn a_missing_repository_answers_each_caller_once_for_ten_seconds_and_until_it_is_found() {
+        let (missing, start, own) = (MissingRepositories::default(), Instant::now(), account("a"));
+        let at = |second| start + Duration::from_secs(second);
+        let not_found =
+            || FetchError::RepositoryNotFound { repository: "acme/net".into(), authenticated: true };
+        let recent = |last: Option<u64>, now| missing.recent(&own, "net", last.map(at), at(now)).is_some();
+        missing.record(&own, "net", Some(&not_found()), at(10));
+        for (last, now, expected) in
+            [(None, 10, true), (Some(9), 19, true), (None, 20, false), (Some(10), 11, false)]
+        {
+            assert_eq!(recent(last, now), expected, "{last:?} at {now}");
+        }
+        assert!(missing.recent(&account("b"), "net", None, at(11)).is_none());
+        assert!(missing.recent(&own, "other", None, at(11)).is_none());
+        let no_tag = FetchError::TagNotFound { repository: "acme/net".into(), tried: Vec::new() };
+        for (end, expected) in
+            [(Some(FetchError::TooLarge { limit: 1 }), true), (Some(no_tag), false), (None, false)]
+        {
+            missing.record(&own, "net", Some(&not_found()), at(10));
+            missing.record(&own, "net", end.as_ref(), at(11));
+            assert_eq!(recent(None, 12), expected, "{end:?}");
+        }
+        for number in 0..30 {
+            missing.record(&account(&number.to_string()), "net", Some(&not_found()), at(number));
+        }
+        assert_eq!(missing.0.lock().len(), 10);
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl<'a> ModuleClient<'a> {
             }
             Err(kube::Error::Api(status)) if is_refusal(&status) => {
                 let words = rejection("The status of the Module cannot be written", &status);
-                self.event(Event::warning(Reason::VersionRefused.as_str(), "Reconcile", &words));
+                self.warn(Reason::VersionRefused, &words);
                 return Ok(Written::Refused(words));
             }
             Err(error) => return Err(error),
@@ -144,7 +144,6 @@ impl<'a> ModuleClient<'a> {
 
     pub(super) fn warn(&self, reason: Reason, note: &str) {
         self.event(Event::warning(reason.as_str(), "Reconcile", note));
-        tracing::warn!(%reason, note);
     }
 
     fn name(&self) -> &str {
@@ -175,7 +174,6 @@ impl<'a> ModuleClient<'a> {
         let (reason, note) = (&ready.reason, &ready.message);
         let is_warning = !Reason::is_progress(reason);
         self.event(Event { is_warning, ..Event::normal(reason, "Reconcile", note) });
-        tracing::info!(ready = ready.status, reason, note, "status changed");
     }
 }
 

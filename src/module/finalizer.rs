@@ -138,12 +138,17 @@ pub(super) fn without_policy(refused: &RejectedRequests) -> String {
 /// What the status reports of a Module that is being deleted, and that something keeps.
 type Blocked = (Outcome, Reason, String);
 
-/// What blocks a Module that is being deleted, and whose Versions cannot be deleted. With `--cascade=foreground`, Kubernetes keeps the Module
-/// as long as they exist.
+/// What blocks a Module that is being deleted: its Versions cannot be deleted, or the last one is gone after such a failure. With
+/// `--cascade=foreground`, Kubernetes keeps the Module as long as they exist.
 pub(super) fn undeletable(module: &ModuleView, children: &[&VersionState]) -> Option<Blocked> {
-    let is_stuck =
-        |child: &&VersionState| module.manages(child) && child.is_terminating() && has_failed(child);
-    let mut stuck: Vec<&VersionState> = children.iter().copied().filter(is_stuck).collect();
+    let mut left = children.iter().copied().filter(|child| module.manages(child)).peekable();
+    let ready = condition::find(&module.status.conditions, "Ready");
+    if left.peek().is_none() && ready.is_some_and(|ready| !Reason::is_progress(&ready.reason)) {
+        let message = "The Module is being deleted, and stays until other clients remove their finalizers.";
+        return Some((Outcome::Working, Reason::Progressing, message.to_owned()));
+    }
+    let is_stuck = |child: &&VersionState| child.is_terminating() && has_failed(child);
+    let mut stuck: Vec<&VersionState> = left.filter(is_stuck).collect();
     stuck.sort_by_key(|child| child.name());
     let first = stuck.first()?;
     let message = format!(

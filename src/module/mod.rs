@@ -103,7 +103,7 @@ async fn reconcile_module(
         return Ok(Action::await_change());
     };
     let (token, refused) = (pass.new_token(), pass.attempts.refused());
-    let own = ctx.versions.of_module(&pass.module);
+    let own = ctx.versions.of_module(pass.module.namespace(), pass.module.name(), pass.module.uid());
     let mut children: Vec<&VersionState> = own.iter().map(AsRef::as_ref).collect();
     pass.module.deleting = pass.attempts.deleting(&children, Instant::now());
 

@@ -13,7 +13,7 @@ use super::removal::Removal;
 use super::select::{Selection, Wanted};
 use super::view::ModuleView;
 use crate::api::MODULE_REQUEST;
-use crate::api::state::{Origin, VersionState};
+use crate::api::state::VersionState;
 
 /// What to do, in this order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -193,14 +193,15 @@ fn pin(module: &ModuleView, ledger: &Ledger, wanted: &Wanted, child: &VersionSta
     (!is_known).then(|| Edit::PinDigest(expected.to_owned()))
 }
 
-/// The last change of a Version that stays when its Module is deleted. Nothing resumes it later.
+/// The last change of a Version whose owner reference is gone when its Module is deleted. Nothing resumes it later, and nothing
+/// else shows that its object is to be retained.
 fn release_orphan(module: &ModuleView, child: &VersionState) -> Option<Change> {
-    let of_module = module.is_to_adopt(child) && child.origin == Origin::Here;
-    if !of_module || !child.has_finalizer || child.is_terminating() {
+    if child.former_module() != Some(module.name()) || !child.has_finalizer {
         return None;
     }
+    let resume = resume(child).filter(|_| !child.is_terminating());
     let retain = set_policy(module, child).filter(|_| module.policy.retain);
-    change(child, resume(child).into_iter().chain(retain))
+    change(child, resume.into_iter().chain(retain))
 }
 
 fn resume(child: &VersionState) -> Option<Edit> {

@@ -75,8 +75,12 @@ impl Removal {
             ("Nothing is deleted until you confirm", format!("{CONFIRM_REMOVAL}={generation}"))
         };
         let problem = format!(
-            "{} no longer in spec.versions. To keep them, put the entries back: {}.",
-            counted(self.stored.len(), "stored version is", "stored versions are"),
+            "{}: {}.",
+            counted(
+                self.stored.len(),
+                "stored version is no longer in spec.versions. To keep it, put its entry back",
+                "stored versions are no longer in spec.versions. To keep them, put the entries back"
+            ),
             self.names()
         );
         // The end of the message is the command, so that it can be copied. It is never cut.

@@ -83,10 +83,9 @@ impl Versions {
     }
 
     /// The Versions that a Module owns, and those without an owner that are to be adopted by it.
-    pub fn of_module(&self, module: &ModuleView) -> Vec<Arc<VersionState>> {
-        let namespace = module.namespace();
-        let mut versions = self.owned(namespace, module.uid());
-        versions.extend(self.of(namespace, &Group::Adopt(namespace.into(), module.name().into())));
+    pub fn of_module(&self, namespace: &str, name: &str, uid: &str) -> Vec<Arc<VersionState>> {
+        let mut versions = self.owned(namespace, uid);
+        versions.extend(self.of(namespace, &Group::Adopt(namespace.into(), name.into())));
         versions
     }
 
@@ -250,6 +249,7 @@ mod tests {
             names
         };
         assert_eq!(names(cache.1.others(&module, &selection)), ["network-2.0.0", "network-3.0.0"]);
-        assert_eq!(names(cache.1.of_module(&module)), ["network-1.0.0", "restored"]);
+        let own = cache.1.of_module("acme", "network", "uid-of-network");
+        assert_eq!(names(own), ["network-1.0.0", "restored"]);
     }
 }

@@ -68,16 +68,15 @@ impl WatchAge {
     }
 
     /// Records that the list of a watch is complete. If the watch itself could not be started before, that is still to be shown.
-    pub fn listed(&self, watch: &str) {
+    /// Returns whether a failure has ended.
+    pub fn listed(&self, watch: &str) -> bool {
         let mut all = self.0.lock();
-        if all.get(watch).is_some_and(|failing| failing.step != Step::Start) {
-            all.remove(watch);
-        }
+        all.get(watch).is_some_and(|failing| failing.step != Step::Start) && all.remove(watch).is_some()
     }
 
-    /// Records that a watch runs: it showed a change.
-    pub fn succeeded(&self, watch: &str) {
-        self.0.lock().remove(watch);
+    /// Records that a watch runs: it showed a change. Returns whether a failure has ended.
+    pub fn succeeded(&self, watch: &str) -> bool {
+        self.0.lock().remove(watch).is_some()
     }
 }
 

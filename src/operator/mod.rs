@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use self::scope::{Shared, start_scope};
 use crate::cli::Run;
 use crate::controller::bulkhead::Bulkhead;
+use crate::controller::connection;
 use crate::controller::events::Events;
 use crate::controller::failure::Reason;
 use crate::controller::lease::{self, Election, LeaderLease, Leadership, LeadershipLost};
@@ -78,7 +79,8 @@ pub async fn run(flags: &Run) -> Result<(), OperatorError> {
         ready: Arc::clone(&ready),
     };
     tokio::spawn(admin::serve(listener, admin, stopping(stop.clone())));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %flags.listen, "started");
+    let api_server = connection::address(&config);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %flags.listen, api_server, "started");
 
     let mut lease = acquire_lease(flags, &config, &client, &ready, &mut signal).await;
     if flags.leader_elect && lease.is_none() {
@@ -114,7 +116,7 @@ async fn shut_down(mut tasks: JoinSet<&'static str>, lease: Option<LeaderLease>,
         Some(_) => SHORT_GRACE,
         None => GRACE,
     };
-    tracing::info!(?grace, "shutting down");
+    tracing::info!(grace = %humantime::format_duration(grace), "shutting down");
     if tokio::time::timeout(grace, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
         tracing::warn!("aborted work in flight; the next leader repeats it");
         tasks.shutdown().await;

@@ -45,8 +45,8 @@ impl Router {
             let is_new = self.owners().shown(&module.metadata, &module.policy);
             // Its Versions may have been cached before it was.
             if is_new && *self.modules_listed.borrow() {
-                let owned = self.module.versions.owned(namespace, module.uid());
-                self.queue_waiting_versions(&owned);
+                let own = self.module.versions.of_module(namespace, module.name(), module.uid());
+                self.queue_waiting_versions(&own);
             }
         } else {
             self.module.forget(module);
@@ -134,8 +134,9 @@ impl Router {
     /// answered them.
     fn queue_owners_of_terminating_versions(&self) {
         let owner = |version: &Arc<VersionState>| {
-            let owner = version.module().filter(|_| version.is_terminating())?;
-            Some(ObjectRef::new(&owner.name).within(version.namespace()))
+            let owner = version.module().map(|owner| owner.name.as_str()).or_else(|| version.former_module());
+            let owner = owner.filter(|_| version.is_terminating())?;
+            Some(ObjectRef::new(owner).within(version.namespace()))
         };
         let owners: HashSet<_> = self.versions().iter().filter_map(owner).collect();
         for module in owners {

@@ -21,6 +21,9 @@ pub struct Found {
     pub ownership: Option<Ownership>,
     /// When it was stored, by S3's clock.
     pub stored_at: Option<Timestamp>,
+    /// A hash of what S3 shows of one object under each name of its bucket, such as the alias of an access point: if it differs, there
+    /// are two objects. `None` if S3 does not show enough.
+    pub identity: Option<u64>,
 }
 
 impl Found {
@@ -96,6 +99,7 @@ mod tests {
             sent_sha256: None,
             ownership: None,
             stored_at: None,
+            identity: None,
         };
         for (sha256, size, intact) in [
             (Some("c2hh"), Some(7), true),

@@ -47,7 +47,7 @@ pub enum LocationNotAllowed {
     )]
     Storage { namespace: String, location: String, bucket: String },
     #[error(
-        "the S3 endpoint {0} is not permitted; leave it out to use AWS, or run the operator with --s3-endpoint {0}"
+        "the S3 endpoint {0} is not permitted; leave it out to use the default store, or run the operator with --s3-endpoint {0}"
     )]
     Endpoint(Endpoint),
     #[error(transparent)]

@@ -23,7 +23,7 @@ use super::scheduler::StagingPermit;
 use crate::api::state::{StoredLocation, VersionState};
 use crate::api::target::{Requests, Target, left_behind};
 use crate::controller::bulkhead::BulkheadPermit;
-use crate::controller::client;
+use crate::controller::client::explain;
 use crate::controller::failure::{Class, Failure, Reason};
 use crate::controller::owners::Fate;
 use crate::domain::ObjectLocation;
@@ -65,7 +65,7 @@ pub(super) async fn run(
     };
     // The attempt is for the Version as it was read: later changes of other clients are not part of it.
     let mut key = ChangeKey::of(client.version());
-    let mut run = Run { ctx, client, permit, attempt, seen: None };
+    let mut run = Run { ctx, client, permit, attempt, seen: None, identity: None };
     let end = run.act().await;
     let Run { client, .. } = run;
     // Also after an error: the API server may still have executed a write.
@@ -86,6 +86,9 @@ struct Run<'a> {
     attempt: Option<&'a Attempt>,
     /// The intact object that it has seen in the bucket.
     seen: Option<Seen>,
+    /// The identity of that object, unless it was stored where no object was: it may have been adopted from another name of the
+    /// bucket that it moves from.
+    identity: Option<u64>,
 }
 
 impl Run<'_> {
@@ -124,7 +127,7 @@ impl Run<'_> {
             NextAction::AwaitModule => Effect::end(End::AwaitModule),
             NextAction::AddFinalizer => Effect { finalizer: Some(true), ..Effect::default() },
             NextAction::Delete => self.delete_all().await?,
-            NextAction::Release => released(true),
+            NextAction::Release => self.release(true).await,
             NextAction::Suspend => {
                 let by = if client.version().suspend { "spec.suspend" } else { "its Module" };
                 let end = Some(End::Settled);
@@ -156,7 +159,7 @@ impl Run<'_> {
         let (ctx, before) = (self.ctx, self.client.version().clone());
         let failed = match Box::pin(publish(ctx, &mut self.client, target, permit)).await {
             Ok(published) => {
-                self.mark_seen(false);
+                self.mark_seen(false, published.identity);
                 remember_location(ctx, &before, &published.location);
                 return Ok(report::published(&self.client, &before, target, &published));
             }
@@ -204,7 +207,7 @@ impl Run<'_> {
         };
         let ended = match fate {
             Fate::Undecided => return Ok(Effect::end(End::AwaitModule)),
-            Fate::Delete => self.delete(&left, &target.requests, still_there).await?,
+            Fate::Delete => self.delete((&left, self.identity), &target.requests, still_there).await?,
             Fate::Keep => None,
         };
         let cleaned_up = || Effect::status(self.client.current.cleaned_up(Timestamp::now()));
@@ -222,31 +225,36 @@ impl Run<'_> {
             Failure { message: format!("{advice}{place}. {message}"), reason, class }
         };
         let locations = delete::all_locations(self.client.version());
-        if let Some(ended) = self.delete(&locations, &Requests::default(), stays).await? {
+        if let Some(ended) = self.delete((&locations, None), &Requests::default(), stays).await? {
             return Ok(ended);
         }
-        if self.client.has_other_finalizers() {
-            // Without our finalizer the Version is not reconciled again, so this is its last status. If that cannot be written,
-            // the finalizer is removed nevertheless.
-            let held = self.client.current.held(Timestamp::now());
-            if let Err(error) = self.client.write_status(&held).await {
-                tracing::debug!(
-                    error = client::explain(&error),
-                    "the status of a deleted Version was not written"
-                );
-            }
-        }
-        Ok(released(false))
+        Ok(self.release(false).await)
     }
 
-    /// Deletes objects. Returns the effect if that ends the reconcile.
+    /// Removes our finalizer, the last step of a deletion. Without it the Version is not reconciled again: if another client keeps it,
+    /// its last status shows no object that is deleted, and no failure that is over. If that cannot be written, the finalizer is
+    /// removed nevertheless.
+    async fn release(&mut self, retained: bool) -> Effect {
+        let client = &mut self.client;
+        let is_outdated = !retained || !Reason::is_progress(client.version().status.reason());
+        if is_outdated && client.has_other_finalizers() {
+            let held = client.current.held(retained, Timestamp::now());
+            if let Err(error) = client.write_status(&held).await {
+                tracing::debug!(error = explain(&error), "the status of a deleted Version was not written");
+            }
+        }
+        tracing::info!(retained, "removed the finalizer of the deleted Version");
+        Effect { finalizer: Some(false), end: Some(End::Gone), ..Effect::default() }
+    }
+
+    /// Deletes objects, but not the current one, which has this identity. Returns the effect if that ends the reconcile.
     async fn delete(
         &mut self,
-        locations: &[ObjectLocation],
+        (locations, current): (&[ObjectLocation], Option<u64>),
         requests: &Requests,
         explain: impl FnOnce(Failure) -> Failure,
     ) -> Result<Option<Effect>, AttemptError> {
-        let (done, result) = delete::objects(self.ctx, &self.client, locations).await;
+        let (done, result) = delete::objects(self.ctx, &self.client, locations, current).await;
         let failure = match result {
             Ok(()) => return Ok(None),
             Err(AttemptError::Failed(failed)) => explain(failed.failure),
@@ -264,10 +272,4 @@ fn remember_location(ctx: &Context, before: &VersionState, now: &ObjectLocation)
     if let Some(stored) = stored.filter(|stored| !stored.is_same_location(now)) {
         ctx.memories.with(before.uid(), |memory| memory.stored_before = Some(Box::new(stored)));
     }
-}
-
-/// Removes our finalizer, the last step of a deletion.
-fn released(retained: bool) -> Effect {
-    tracing::info!(retained, "removed the finalizer of the deleted Version");
-    Effect { finalizer: Some(false), end: Some(End::Gone), ..Effect::default() }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::due::{after_restart, has_new_request, has_older_status, phase};
+use super::due::{after_restart, has_new_request, has_older_status, phase, verify_interval};
 use super::memory::{Attempt, ChangeKey};
 use super::status::{fetch_reason, standing};
 use crate::api::state::VersionState;
@@ -195,7 +195,7 @@ fn is_settled(version: &VersionState) -> bool {
 
 /// When the next verification is due, if there are any.
 fn verification_due(version: &VersionState, facts: &Facts<'_>) -> Option<Timestamp> {
-    let interval = facts.verify_interval?;
+    let interval = verify_interval(version, facts.verify_interval)?;
     Some(phase(version, interval, facts.verified.unwrap_or(facts.leading_since)))
 }
 
@@ -211,12 +211,6 @@ fn verification_meanwhile(
     // Only a failure that is in the status: others are retried within seconds.
     let is_failed = status.is_ready() == Some(false);
     let has_object = status.storage.is_some() && status.checksum.is_some();
-    let is_looked_at = match failure.about() {
-        About::Storage => true,
-        // An attempt that a flag forbids sends nothing.
-        About::Flags => false,
-        _ => !status.synced,
-    };
     let due = verification_due(version, facts)?;
     if !is_active || !is_failed || !has_object || facts.seen.is_some() {
         return None;
@@ -225,8 +219,10 @@ fn verification_meanwhile(
         Ok(target) if failure.is_about_source() && target.is_satisfied_by(version) => {
             NextAction::Verify(Box::new(target))
         }
-        // Each attempt sends a HEAD there, and adopts an object that was put back.
-        Ok(target) if is_looked_at && status.is_recorded_at(&target.location) => return None,
+        // Each attempt sends a HEAD there, and adopts an object that was put back. Attempts after other failures are rarer.
+        Ok(target) if failure.about() == About::Storage && status.is_recorded_at(&target.location) => {
+            return None;
+        }
         _ => NextAction::VerifyRecorded,
     };
     Some((due, verify))

@@ -14,6 +14,7 @@ use super::outcome::{AttemptError, AttemptFailure, Unwanted};
 use super::status::standing;
 use crate::api::state::{StoredLocation, VersionState};
 use crate::api::target::named_location;
+use crate::controller::events::Event;
 use crate::controller::failure::{Failure, Reason};
 use crate::controller::owners::Fate;
 use crate::domain::ObjectLocation;
@@ -22,16 +23,17 @@ use crate::storage::Found;
 /// The largest difference between the clocks of the API server and of this process.
 const SKEW: SignedDuration = SignedDuration::from_mins(10);
 
-/// Deletes the objects at `locations` that are this Version's. Tries each location, and returns those that are done and the first
-/// failure. Once the Version has changed, nothing more is deleted.
+/// Deletes the objects at `locations` that are this Version's, except the `current` one, if its identity is given. Tries each location,
+/// and returns those that are done and the first failure. Once the Version has changed, nothing more is deleted.
 pub(crate) async fn objects(
     ctx: &Context,
     object: &VersionClient,
     locations: &[ObjectLocation],
+    current: Option<u64>,
 ) -> (Vec<ObjectLocation>, Result<(), AttemptError>) {
     let (mut done, mut result) = (Vec::new(), Ok(()));
     for location in locations {
-        match at(ctx, object, location).await {
+        match at(ctx, object, location, current).await {
             Err(AttemptError::Outdated) => return (done, Err(AttemptError::Outdated)),
             Err(AttemptError::Failed(failed)) if blocks_deletion(object.version(), location, &failed) => {
                 result = result.and(Err(AttemptError::Failed(failed)));
@@ -57,22 +59,36 @@ pub(crate) fn blocks_deletion(
         || (failure.is_transient() && !never_stored(version, standing(version), answered))
 }
 
-async fn at(ctx: &Context, object: &VersionClient, location: &ObjectLocation) -> Result<(), AttemptError> {
+async fn at(
+    ctx: &Context,
+    object: &VersionClient,
+    location: &ObjectLocation,
+    current: Option<u64>,
+) -> Result<(), AttemptError> {
     let version = object.version();
+    let current = current.filter(|_| has_current_key(version, location));
     ctx.rules.check(version.namespace(), location).map_err(Failure::from)?;
     let found = match ctx.storage.head_without_checksum(location).await {
         Err(error) if error.shows_deleted_bucket() => return Ok(()),
         result => result.map_err(classified)?,
     };
     match found {
+        Some(found) if current.is_some() && found.identity == current => {
+            let note = format!(
+                "{location} is not deleted: it has the ETag and the time of the current object, and so is taken for another name of \
+                 its bucket."
+            );
+            ctx.events.send(version, &(), Event::normal("OneObject", "Delete", note));
+            Ok(())
+        }
         Some(found) if is_ours(version, location, &found) || was_ours(ctx, version, location, &found) => {
             let deleted = delete(ctx, object, location).await;
             deleted.map_err(|ended| ended.with(|failed| failed.is_stored = Some(true)))?;
             tracing::info!(%location, "deleted an object");
             Ok(())
         }
-        None if is_recorded(version, location) => confirm(ctx, object, location).await,
-        // A foreign object, or a derived location.
+        None if is_recorded(version, location) && current.is_none() => confirm(ctx, object, location).await,
+        // A foreign object, a derived location, or perhaps another name of the current one.
         _ => Ok(()),
     }
 }
@@ -122,6 +138,12 @@ async fn confirm(
         // An earlier DELETE, whose answer was lost, may have deleted it.
         result => result.inspect(|()| tracing::info!(%location, "no object is left")),
     }
+}
+
+/// Whether a location has the key of the current object: its bucket may be the same one under another name, such as the alias of
+/// an access point.
+fn has_current_key(version: &VersionState, location: &ObjectLocation) -> bool {
+    version.status.storage.as_ref().is_some_and(|current| current.key() == location.key)
 }
 
 fn is_recorded(version: &VersionState, location: &ObjectLocation) -> bool {

@@ -73,6 +73,11 @@ pub(crate) fn rate_limited(version: &VersionState) -> Option<Timestamp> {
     is_limited.then(|| RateLimitNotice::read(&version.status.message)).flatten().map(|notice| notice.until)
 }
 
+/// How often the object of a Version is verified, if that is on. One that is not there may come back with its bucket.
+pub(crate) fn verify_interval(version: &VersionState, interval: Option<Duration>) -> Option<Duration> {
+    interval.map(|interval| if version.status.synced { interval } else { interval.min(LONGEST_DELAY) })
+}
+
 /// The first time after `from` that is at this object's phase of `period`. The phase depends on the UID, so that restarts neither
 /// skip nor bunch verifications, and nothing has to be stored.
 pub(crate) fn phase(version: &VersionState, period: Duration, from: Timestamp) -> Timestamp {

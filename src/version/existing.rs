@@ -120,6 +120,7 @@ pub(super) fn adopt(version: &VersionState, target: &Target, found: &Found) -> O
         stored_now: false,
         answers,
         stored_at: found.stored_at,
+        identity: found.identity,
         replaced: None,
     })
 }

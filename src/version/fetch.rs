@@ -70,7 +70,7 @@ pub(super) async fn fetch(
 }
 
 /// What prevents a fetch and is known without a request: a rate limit that a status named, or a recent rejection of the
-/// credential. `secret`: the resourceVersion of the credential's Secret. Rejections until `disregarded` do not count.
+/// credential or repository. `secret`: the resourceVersion of the credential's Secret. Rejections until `disregarded` do not count.
 fn known_failure(
     ctx: &Context,
     version: &VersionState,

@@ -48,7 +48,7 @@ use self::basis::is_superseded;
 pub use self::context::Context;
 use self::credentials::{awaited_secret, return_trial, secret_may_work};
 use self::decide::{Lane, NextAction, decide};
-use self::due::phase;
+use self::due::{phase, verify_interval};
 use self::effect::End;
 use self::memory::{Attempt, ChangeKey, Interruptions};
 use self::progress::Progress;
@@ -280,7 +280,8 @@ fn finish(ctx: &Context, version: &VersionState, key: ChangeKey, end: End, since
             let attempt = Attempt { key, ..*failed };
             let next = if attempt.secret.is_some() { next_poll(attempt.due, now) } else { attempt.due };
             // The object is verified meanwhile.
-            let next = ctx.verify_interval.map_or(next, |interval| next.min(phase(version, interval, now)));
+            let next = verify_interval(version, ctx.verify_interval)
+                .map_or(next, |interval| next.min(phase(version, interval, now)));
             ctx.memories.with(uid, |memory| memory.attempt = Some(attempt));
             requeue_at(next, now)
         }

@@ -106,7 +106,7 @@ impl Snapshot {
         requests: &Requests,
         now: Timestamp,
     ) -> VersionStatus {
-        let Published { location, content, source, stored_now, answers, stored_at, replaced: _ } = published;
+        let Published { location, content, source, stored_now, answers, stored_at, .. } = published;
         let mut after = if left_behind(&self.version, location).is_empty() {
             self.with(&Outcome::Ready, Reason::Synced, &stored(Some(location)), now)
         } else {
@@ -226,12 +226,16 @@ impl Snapshot {
         after
     }
 
-    /// All objects of a Version that is being deleted are gone, and another client's finalizer keeps it.
-    pub(crate) fn held(&self, now: Timestamp) -> VersionStatus {
-        let message = "The objects of this Version are deleted. The Version stays until other clients remove their finalizers.";
-        let mut after = self.with(&Outcome::Working, Reason::Progressing, message, now);
-        after.synced = Some(false);
-        after.objects.clear();
+    /// All objects of a Version that is being deleted are gone or `retained`, and another client's finalizer keeps it.
+    pub(crate) fn held(&self, retained: bool, now: Timestamp) -> VersionStatus {
+        let end = if retained { "stay in the bucket" } else { "are deleted" };
+        let message =
+            format!("Its objects {end}. The Version stays until other clients remove their finalizers.");
+        let mut after = self.with(&Outcome::Working, Reason::Progressing, &message, now);
+        if !retained {
+            after.synced = Some(false);
+            after.objects.clear();
+        }
         after
     }
 

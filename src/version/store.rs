@@ -54,6 +54,7 @@ impl Store<'_> {
             stored_now: true,
             answers: true,
             stored_at: None,
+            identity: None,
             replaced: None,
         };
         if let Existing::Ours(found) = existing
@@ -61,7 +62,7 @@ impl Store<'_> {
             && target.is_satisfied_by(self.object.version())
             && found.is_intact(&content.checksum, content.size)
         {
-            return Ok(Published { stored_now: false, ..published });
+            return Ok(Published { stored_now: false, identity: found.identity, ..published });
         }
         let mut location = target.location.clone();
         let mut kind = PutKind::of(self.object.version(), &location, existing, content);
@@ -82,7 +83,8 @@ impl Store<'_> {
             if self.put(&location, kind).await? {
                 self.warn();
                 let found = self.verify(&location).await?;
-                return Ok(Published { location, stored_at: found.stored_at, ..published });
+                let identity = found.identity.filter(|_| matches!(existing, Existing::Ours(_)));
+                return Ok(Published { location, stored_at: found.stored_at, identity, ..published });
             }
             kind = PutKind::FreshKey;
         }

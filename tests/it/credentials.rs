@@ -137,6 +137,10 @@ async fn credentials_that_github_refuses_stall_and_a_corrected_secret_ends_that(
     for name in names {
         world.apply(&world.authenticated(name, name));
     }
+    let [.., unseen] = &repositories;
+    let config = json!({"useAuthenticatedClient": true, "secretName": "no-access"});
+    let another = world.module("no-access").config("githubClientConfig", config);
+    world.apply(&world.inline_of("no-access-2", &another));
     let no_token =
         |installation: &str| format!("does not create a token for installation {installation} of App {id}");
     for (name, reason, words) in [
@@ -152,6 +156,9 @@ async fn credentials_that_github_refuses_stall_and_a_corrected_secret_ends_that(
         world.failed(name, reason, Stalled, &words).await;
         world.warned_once(name, reason).await;
     }
+    world.failed("no-access-2", "RepositoryNotFound", Stalled, &["the credential has no access"]).await;
+    // Both spellings of the tag, and the repository, for one of the two Versions.
+    assert_eq!(requests(github, unseen), 3);
     world.nothing_stored_nor_told(&operator, &[&revoked]).await;
 
     for name in names {

@@ -1,12 +1,14 @@
 //! Changes of `moduleConfig`: what moves an object, in which order, through crashes and second thoughts; and what does not.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::symlink;
 
 use http::Method;
 use opendepot_testbed::github::{Failure, Fault, File, Hop};
 use opendepot_testbed::s3::{S3Failure, S3Fault, S3Request};
 use serde_json::{Value, json};
 
+use crate::support::archives::sha256;
 use crate::support::moving::{Move, place};
 use crate::support::{ModuleFixture, condition};
 
@@ -377,6 +379,22 @@ async fn the_current_object_is_never_deleted_however_its_place_is_spelled() {
     moves.mend();
     operator.restart().await.unwrap();
     moves.only(&[&world.version_ready("mod").await]).await;
+
+    // Another name of the same bucket, as the alias of an access point is one.
+    let alias = format!("{}-alias", world.name);
+    let data = world.bed.s3.data_dir();
+    for folder in [data.with_file_name("metadata"), data] {
+        symlink(&world.name, folder.join(&alias)).unwrap();
+    }
+    world.patch("version/mod", &s3(json!({"bucket": alias})));
+    let renamed = world.version_when("mod", |v| {
+        condition(v, "Ready")["status"] == "True" && place(v) == (alias.clone(), place(&published).1)
+    });
+    let renamed = renamed.await;
+    assert_eq!(renamed["status"]["objects"], json!([renamed["status"]["storage"]]));
+    assert_eq!(renamed["status"]["checksum"], sha256(&world.stored(&renamed).await));
+    let notes = world.events("mod", "OneObject").await;
+    assert!(notes.len() == 1 && notes[0].contains(&format!("s3://{}/", world.name)), "{notes:?}");
     world.kubectl(&["delete", "version", "mod"]);
     moves.only(&[]).await;
 }

@@ -10,13 +10,13 @@ use super::intern::Interner;
 use super::{TEXTS, boxed, condition, flag, is_true, list, text};
 use crate::api::requests::{self, PendingForce};
 use crate::domain::ObjectLocation;
-use crate::domain::text::{NEXT_ATTEMPT, cut};
+use crate::domain::text::cut;
 
 /// The longest part of a condition's message that is kept, in bytes: a Module repeats it, and a rate limit's end is read from
 /// it after a restart.
-pub(super) const MESSAGE: usize = 240;
-/// The longest sentence about the next attempt that is kept at the end of a longer message, in bytes.
-const LONGEST_NEXT: usize = 64;
+pub(super) const MESSAGE: usize = 320;
+/// How much of that is the end of a longer message.
+const MESSAGE_END: usize = 160;
 /// The longest reason that is kept, in bytes; ours are shorter, and any client with the right writes statuses.
 const REASON: usize = 64;
 
@@ -29,7 +29,7 @@ pub struct StatusState {
     pub ready: Option<ConditionState>,
     pub reconciling: Option<ConditionState>,
     pub stalled: Option<ConditionState>,
-    /// The beginning of `Ready`'s message, if it is not True, and the sentence about the next attempt at its end.
+    /// The beginning and the end of `Ready`'s message, if it is not True.
     pub message: Box<str>,
     pub checksum: Option<Box<str>>,
     pub content_digest: Option<Box<str>>,
@@ -162,13 +162,14 @@ impl From<&Value> for StatusState {
     }
 }
 
-/// A message, cut to at most [`MESSAGE`] bytes. The time of the next attempt, at its end, is kept.
+/// A message of at most [`MESSAGE`] bytes, without its middle if it is longer: what to do, and the time of the next attempt, are at
+/// its end.
 fn shortened(message: &str) -> String {
-    let next = message.rfind(NEXT_ATTEMPT).map_or("", |at| &message[at..]);
-    if message.len() <= MESSAGE || next.is_empty() || next.len() > LONGEST_NEXT {
-        return cut(message, MESSAGE);
+    if message.len() <= MESSAGE {
+        return message.to_owned();
     }
-    format!("{} {next}", cut(message, MESSAGE - next.len() - 1))
+    let end = message.ceil_char_boundary(message.len() - MESSAGE_END);
+    cut(message, MESSAGE - MESSAGE_END) + &message[end..]
 }
 
 fn condition_state(status: &Value, type_: &str) -> Option<ConditionState> {
@@ -200,17 +201,17 @@ mod tests {
     }
 
     #[test]
-    fn a_long_message_keeps_the_time_of_the_next_attempt() {
-        const NEXT: &str = "Next attempt at 1970-01-12T13:48:00Z.";
-        let short = format!("no tag. {NEXT}");
-        assert_eq!(kept(&short), short);
-        for word in ["x", "é"] {
-            let long = kept(&format!("{}. {NEXT}", word.repeat(400)));
-            assert!(long.len() <= MESSAGE && long.len() > MESSAGE - 4, "{long}");
-            assert!(long.starts_with(word) && long.ends_with(&format!("… {NEXT}")), "{long}");
+    fn a_long_message_keeps_what_to_do_and_the_time_of_the_next_attempt() {
+        const END: &str =
+            "Move the tag back, or publish a new version. Next attempt at 1970-01-12T13:48:00Z.";
+        for short in [format!("no tag. {END}"), "x".repeat(MESSAGE)] {
+            assert_eq!(kept(&short), short);
         }
-        for other in ["x".repeat(400), format!("{NEXT} {}", "x".repeat(400))] {
-            assert_eq!(kept(&other), cut(&other, MESSAGE));
+        for word in ["x", "é"] {
+            let long = kept(&format!("{} {END}", word.repeat(400)));
+            assert!(long.len() <= MESSAGE && long.len() > MESSAGE - 4, "{long}");
+            assert!(long.starts_with(word) && long.ends_with(&format!("{word} {END}")), "{long}");
+            assert_eq!(long.matches('…').count(), 1, "{long}");
         }
     }
 }

@@ -117,6 +117,12 @@ impl VersionState {
         self.controller().filter(of_us).filter(|controller| controller.kind == "Module")
     }
 
+    /// The name of the Module that made it and no longer controls it, if one did: `--cascade=orphan` removes the owner reference.
+    pub fn former_module(&self) -> Option<&str> {
+        let is_left = self.controller.is_none() && self.origin == Origin::Here;
+        self.annotation(ADOPT).filter(|_| is_left)
+    }
+
     /// The Secret that fetches use, if there is one.
     pub fn secret(&self) -> Option<&str> {
         self.config.as_deref()?.secret()

@@ -23,6 +23,21 @@ impl Failed {
         }
     }
 
+    /// What to do about it, if that is known.
+    pub(super) fn fix(&self) -> Option<&'static str> {
+        match self {
+            Self::Api(kube::Error::Api(status)) => match status.code {
+                401 => Some("renew the credentials of the ServiceAccount or the kubeconfig"),
+                403 | 404 => Some(
+                    "allow get, create and update of leases there, set another namespace with --lease-namespace, or run a \
+                     single replica with --leader-elect=false",
+                ),
+                _ => None,
+            },
+            _ => Some("check the network and the NetworkPolicy: the API server does not answer"),
+        }
+    }
+
     /// Whether another client wrote the Lease since it was read.
     pub(super) fn is_lost_race(&self) -> bool {
         self.about_the_lease().is_some_and(|status| status.is_conflict() || status.is_already_exists())

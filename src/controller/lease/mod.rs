@@ -84,9 +84,8 @@ impl Election {
                 Err(error) if failed.add().is_some() => {
                     tracing::error!(
                         %error,
-                        "cannot read or write the Lease {}/{}, so this replica cannot become the leader: allow get, create \
-                         and update of leases there, set another namespace with --lease-namespace, or run a single replica \
-                         with --leader-elect=false",
+                        fix = error.fix(),
+                        "cannot read or write the Lease {}/{}, so this replica cannot become the leader",
                         self.namespace,
                         self.name
                     );

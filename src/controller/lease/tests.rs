@@ -115,6 +115,23 @@ fn a_denial_is_no_conflict_whatever_its_code() {
 }
 
 #[test]
+fn missing_permissions_are_advised_only_if_the_api_server_says_so() {
+    let answer = |code| Failed::Api(kube::Error::Api(Status::failure("no", "").with_code(code).boxed()));
+    let unreachable = Failed::Api(kube::Error::Service("connection refused".into()));
+    assert_eq!(unreachable.to_string(), "connection refused");
+    for (failed, expected) in [
+        (answer(401), Some("renew")),
+        (answer(403), Some("allow")),
+        (answer(404), Some("allow")),
+        (answer(503), None),
+        (unreachable, Some("check")),
+        (Failed::Late, Some("check")),
+    ] {
+        assert_eq!(failed.fix().and_then(|fix| fix.split(' ').next()), expected, "{failed}");
+    }
+}
+
+#[test]
 fn the_own_namespace_is_in_the_service_accounts_token() {
     let token = |claims: &str| {
         format!("e30.{}.signature", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims))

@@ -3,6 +3,7 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::{ADOPT, MODULE_LABEL, NAMESPACE_LABEL};
 
 const DIGEST: &str = "h1:first";
 
@@ -61,6 +62,14 @@ fn set_immutable(mut version: VersionState, immutable: bool) -> VersionState {
 fn inline(mut object: Value) -> VersionState {
     object["metadata"]["ownerReferences"] = Value::Null;
     serde_json::from_value(object).unwrap()
+}
+
+/// A terminating Version that the Module made, and whose owner reference `--cascade=orphan` has removed.
+fn orphan() -> VersionState {
+    let mut object = object("1.0.0");
+    object["metadata"]["annotations"] = json!({ADOPT: "net"});
+    object["metadata"]["labels"] = json!({MODULE_LABEL: "net", NAMESPACE_LABEL: "acme"});
+    inline(object)
 }
 
 fn listed(owners: &Owners, uids: &[&str]) {
@@ -207,6 +216,51 @@ fn of_an_unknown_owner_only_what_this_life_has_stored_is_deleted() {
     of_others["metadata"]["ownerReferences"][0]["kind"] = json!("App");
     let of_others: VersionState = serde_json::from_value(of_others).unwrap();
     assert_eq!(fate(&Owners::default(), &of_others, false), Fate::Delete);
+}
+
+/// Records the deletion of the orphan, and that the Module with this UID was read after it.
+fn answer(owners: &Owners, uid: &str) {
+    owners.record_deletion(&orphan());
+    let waiting = owners.waiting(uid);
+    assert_eq!(waiting["1.0.0"].digest, None, "the Module may be another one of that name");
+    owners.answer(uid, &waiting);
+}
+
+#[test]
+fn the_policy_of_a_module_holds_for_a_version_without_its_owner_reference() {
+    let version = orphan();
+    assert_eq!(fate(&Owners::default(), &version, false), Fate::Undecided, "the Modules are not listed");
+    for (policy, own, expected) in [
+        ("Retain", false, Fate::Keep),
+        ("Delete", false, Fate::Delete),
+        ("Delete", true, Fate::Keep),
+        ("Retain", true, Fate::Keep),
+    ] {
+        let owners = with_module(policy);
+        assert_eq!(fate(&owners, &version, own), Fate::Undecided, "the watch of Modules may be behind");
+        answer(&owners, "module");
+        assert_eq!(fate(&owners, &version, own), expected, "{policy}, own: {own}");
+    }
+    // The Module ends, and another one is created with its name.
+    let owners = with_module("Delete");
+    owners.record_deletion(&version);
+    assert_eq!(owners.gone(&module(6, "Retain"), at(100)), ["net-1.0.0"]);
+    assert_eq!(fate(&owners, &version, false), Fate::Keep);
+    let mut again = module(7, "Delete");
+    again.metadata.uid = Some("again".into());
+    assert!(owners.shown(&again.metadata, &again.policy));
+    assert_eq!(fate(&owners, &version, false), Fate::Undecided);
+    answer(&owners, "again");
+    assert_eq!(fate(&owners, &version, false), Fate::Keep, "the former one counts");
+    owners.version_gone(&version);
+    assert_eq!(fate(&owners, &version, false), Fate::Undecided);
+    // Its own copy counts where no Module of that name is known, and for a Version that no Module made.
+    let none = Owners::default();
+    listed(&none, &[]);
+    assert_eq!((fate(&none, &version, false), fate(&none, &version, true)), (Fate::Delete, Fate::Keep));
+    let mut by_hand = object("1.0.0");
+    by_hand["metadata"]["annotations"] = json!({ADOPT: "net"});
+    assert_eq!(fate(&with_module("Retain"), &inline(by_hand), false), Fate::Delete);
 }
 
 #[test]

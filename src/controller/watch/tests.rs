@@ -84,10 +84,11 @@ fn only_a_complete_list_or_a_change_shows_success() {
         (Event::Delete(1), true),
     ] {
         let age = WatchAge::default();
-        report::<u8>(&Err(watcher::Error::NoResourceVersion), &age, "a");
+        assert!(!report::<u8>(&Err(watcher::Error::NoResourceVersion), &age, "a"));
         assert!(!age.longest(later).is_zero());
-        report(&Ok(event), &age, "a");
+        assert_eq!(report(&Ok(event.clone()), &age, "a"), is_success);
         assert_eq!(age.longest(later).is_zero(), is_success);
+        assert!(!report(&Ok(event), &age, "a"), "it is reported once");
     }
 }
 

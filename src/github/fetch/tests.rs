@@ -235,6 +235,12 @@ async fn with_a_token_the_repository_itself_is_asked_when_nothing_else_tells() {
     let error = repository.error(&token()).await;
     assert!(matches!(error, FetchError::RepositoryNotFound { authenticated: true, .. }), "{error}");
     assert_eq!(repository.seen().len(), 3);
+    let net = Repository::from_parts("acme", "net").unwrap();
+    let is_known = |github: &Client<Script>| {
+        let Session { account, key, .. } = Session::new(github, &net, &token());
+        github.missing.recent(&account, &key, None, Instant::now()).is_some()
+    };
+    assert!(is_known(&repository) && !is_known(&tag));
 
     let handed_over = github([api("1.0.0", "none")]);
     assert!(matches!(handed_over.error(&token()).await, FetchError::TagNotFound { .. }));

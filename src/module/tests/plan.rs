@@ -451,7 +451,10 @@ fn a_module_that_is_deleted_without_its_versions_resumes_them() {
     assert_eq!(resumed(module().with(deleted.clone()), &suspended), [(None, None); 0], "it is deleted too");
     assert_eq!(resumed(module().with(deleted.clone()), &orphan), [(Some(false), None)]);
     let retain = module().with(deleted.clone()).with_config(json!({"deletionPolicy": "Retain"}));
-    assert_eq!(resumed(retain, &orphan), [(Some(false), Some(true))]);
+    assert_eq!(resumed(retain.clone(), &orphan), [(Some(false), Some(true))]);
+    let terminating = orphan.clone().terminating();
+    assert_eq!(resumed(retain, &terminating), [(None, Some(true))]);
+    assert_eq!(resumed(module().with(deleted.clone()), &terminating), [(None, None); 0]);
     let kept = orphan.clone().with_config(json!({"deletionPolicy": "Retain"}));
     assert_eq!(
         resumed(module().with(deleted.clone()), &kept),

@@ -256,6 +256,8 @@ fn the_message_has_the_command_and_the_versions_whatever_their_length() {
         "89 stored versions are no longer in spec.versions. To keep them, put the entries back: 1.10.0-r";
     let request = removal.request(&module.view());
     assert!(request.starts_with(begin), "{request}");
+    let one = Removal { stored: removal.stored[..1].to_vec(), waits: true }.request(&module.view());
+    assert!(one.starts_with("1 stored version is no longer in spec.versions. To keep it, put its"), "{one}");
     let note = removal.announcement(&module.clone().confirmed("3").view());
     assert_eq!(note, None, "it waits");
     let short = lists(&[]).confirm();

@@ -599,6 +599,15 @@ fn a_module_that_is_being_deleted_says_which_version_cannot_be() {
         said(&[denied("1.0.0").stalled()]),
         stuck("1 Version cannot be deleted; first 1.0.0:", Outcome::Stalled)
     );
+    // After the last one, the failure is over.
+    for (reason, expected) in [("StorageAccessDenied", Some(Reason::Progressing)), ("Progressing", None)] {
+        let ready = json!({"type": "Ready", "status": "False", "reason": reason, "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let module = wants_two().with(json!({"status": {"conditions": [ready]}})).view();
+        assert_eq!(undeletable(&module, &[]).map(|(_, reason, _)| reason), expected, "{reason}");
+        let leaving = stored_child("2.0.0").terminating().lean();
+        assert_eq!(undeletable(&module, &[&leaving]), None, "it may end by itself");
+    }
 }
 
 #[test]

@@ -6,8 +6,10 @@
 use std::collections::HashMap;
 
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::types::ReplicationStatus;
 use jiff::Timestamp;
 
+use crate::domain::hash_of;
 use crate::storage::{Found, Ownership};
 
 const SHA256: &str = "opendepot-sha256";
@@ -38,7 +40,14 @@ pub(super) fn found(head: &HeadObjectOutput) -> Found {
         sent_sha256: head.metadata().and_then(|metadata| metadata.get(SHA256)).cloned(),
         ownership,
         stored_at: head.last_modified().and_then(|at| Timestamp::from_second(at.secs()).ok()),
+        identity: identity(head),
     }
+}
+
+/// A hash that is equal for one object under two names of its bucket. A replica has the time and the version ID of its original.
+fn identity(head: &HeadObjectOutput) -> Option<u64> {
+    let is_replica = head.replication_status() == Some(&ReplicationStatus::Replica);
+    head.last_modified().map(|at| hash_of((at.secs(), head.e_tag(), head.version_id(), is_replica)))
 }
 
 /// The SHA-256 that an answer states, unless it is that of the parts of a multipart upload, as of a bucket that was copied back.
@@ -63,6 +72,9 @@ fn contradicts(metadata: &HashMap<String, String>, sha256: Option<&str>, size: O
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_s3::operation::head_object::builders::HeadObjectOutputBuilder;
+    use aws_sdk_s3::primitives::DateTime;
+
     use super::*;
 
     #[test]
@@ -71,6 +83,26 @@ mod tests {
         add_checksum(&mut metadata, "c2hh", 7);
         let expected = [("opendepot-sha256", "c2hh"), ("opendepot-size", "7")];
         assert_eq!(metadata, expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+    }
+
+    #[test]
+    fn two_objects_differ_and_two_names_of_one_do_not() {
+        let head = || {
+            let head = HeadObjectOutput::builder().last_modified(DateTime::from_secs(60)).e_tag("tag");
+            head.version_id("one").replication_status(ReplicationStatus::Pending)
+        };
+        let own = |head: HeadObjectOutputBuilder| found(&head.build()).identity;
+        assert!(own(head()).is_some() && own(head().set_last_modified(None)).is_none());
+        let replicated = head().replication_status(ReplicationStatus::Completed);
+        assert_eq!(own(head()), own(replicated));
+        for other in [
+            head().last_modified(DateTime::from_secs(61)),
+            head().e_tag("other"),
+            head().version_id("two"),
+            head().replication_status(ReplicationStatus::Replica),
+        ] {
+            assert_ne!(own(head()), own(other.clone()), "{other:?}");
+        }
     }
 
     #[test]

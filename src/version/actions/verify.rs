@@ -32,7 +32,7 @@ impl Run<'_> {
                 return self.failed(&target.requests, failed).during("Verify");
             }
             Some(found) if matches_status(version, found) => {
-                self.mark_seen(other_format(target, found));
+                self.mark_seen(other_format(target, found), found.identity);
                 return Effect::default();
             }
             Some(_) => "The stored object was changed",
@@ -71,9 +71,9 @@ impl Run<'_> {
     }
 
     /// Remembers that this reconcile has seen the intact object in the bucket.
-    pub(super) fn mark_seen(&mut self, other_format: bool) {
+    pub(super) fn mark_seen(&mut self, other_format: bool, identity: Option<u64>) {
         let seen = Seen { other_format };
-        self.seen = Some(seen);
+        (self.seen, self.identity) = (Some(seen), identity);
         if seen.is_verification(self.client.version()) {
             self.remember_verification();
         }

@@ -26,6 +26,7 @@ fn object() -> Found {
         }),
         sent_sha256: None,
         stored_at: Some(at(60)),
+        identity: None,
     }
 }
 

@@ -35,6 +35,7 @@ fn ours(content: &Content) -> Found {
         sent_sha256: Some(content.checksum.clone()),
         ownership: Some(Ownership { digest: content.digest.clone(), revision: 1, ..Ownership::default() }),
         stored_at: None,
+        identity: None,
     }
 }
 

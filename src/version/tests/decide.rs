@@ -468,7 +468,8 @@ fn an_object_is_verified_while_its_version_waits_after_a_failure() {
         ("never stored", version().failed(&stalled()), Reason::NotAnArchive, None, "wait"),
         ("suspended", failed().with(suspended), Reason::RateLimited, None, "wait"),
         ("being deleted", failed().terminating(), Reason::RateLimited, None, "wait"),
-        ("lost, each attempt looks for it", lost(), Reason::TagNotFound, None, "wait"),
+        ("lost, perhaps with its bucket", lost(), Reason::TagNotFound, None, "verify recorded"),
+        ("lost, and each attempt looks for it", lost(), Reason::BucketNotFound, None, "wait"),
         ("the failure is not in the status", stored(), Reason::ApiUnavailable, None, "wait"),
         // No attempt looks at the recorded object.
         ("of a host that is not allowed", failed(), Reason::HostNotAllowed, None, "verify recorded"),
@@ -496,6 +497,8 @@ fn an_object_is_verified_while_its_version_waits_after_a_failure() {
             "{later:?}"
         );
     }
+    let soon = while_waiting(&lost(), Reason::TagNotFound, NOW, None);
+    assert!(matches!(soon, NextAction::Wait(due) if due > at(NOW) && due <= at(NOW + 600)), "{soon:?}");
     let never = Facts { verify_interval: None, ..facts() };
     let version = moved(failed()).version();
     let attempt = attempt_for(ChangeKey::of(&version), NOW + 60);

@@ -148,6 +148,7 @@ fn proof(target: &Target) -> Published {
         stored_now: true,
         answers: true,
         stored_at: None,
+        identity: None,
         replaced: None,
     }
 }

@@ -232,9 +232,13 @@ fn locations_are_struck_one_by_one() {
     assert_eq!(moved.current().struck(&[old]).objects, [new]);
     assert_eq!(moved.current().struck(&[location("network/third.zip")]), moved.status());
     // When all are gone, a Version that another client keeps no longer says that it is stored.
-    let held = moved.current().held(at(900));
+    let held = moved.current().held(false, at(900));
     assert_eq!((held.synced, conditions(&held)), (Some(false), ["False", "True", "False"]));
     assert!(held.objects.is_empty() && held.storage == moved.status().storage, "{held:?}");
+    // What stays in the bucket stays in its status, and a failure is over.
+    let retained = moved.clone().failed(&stalled()).current().held(true, at(900));
+    assert_eq!((retained.synced, conditions(&retained)), (Some(true), ["False", "True", "False"]));
+    assert_eq!(retained.objects, moved.status().objects);
 }
 
 #[test]
