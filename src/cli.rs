@@ -28,9 +28,9 @@ Examples:
   # fish, permanently
   opendepot completion fish > ~/.config/fish/completions/opendepot.fish";
 
-/// Publishes Terraform and OpenTofu modules from GitHub releases to S3.
+/// Publishes Terraform and OpenTofu modules from GitHub to S3 and serves them as a registry, with commands for authors and users.
 #[derive(Debug, Parser)]
-#[command(name = "opendepot", version, about, propagate_version = true)]
+#[command(name = "opendepot", version, propagate_version = true)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -124,6 +124,7 @@ mod tests {
     #[test]
     fn each_command_has_a_line_of_help_and_completes_in_each_shell() {
         let cli = Cli::command();
+        assert!(cli.get_about().is_some_and(|about| about.to_string().contains("registry")));
         let shown = || cli.get_subcommands().filter(|command| !command.is_hide_set());
         let commands: Vec<&str> = shown().map(clap::Command::get_name).collect();
         assert!(shown().all(|command| command.get_about().is_some()), "{commands:?}");

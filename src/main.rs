@@ -116,6 +116,10 @@ fn run<E: Into<Box<dyn Error>>>(
 
 /// Answers one request of the credentials helper protocol.
 fn print_credentials(flags: &Credentials) -> Result<(), Box<dyn Error>> {
-    let answer = once(credentials::answer(&flags.helper(), flags.verb, &flags.for_host))?;
+    let helper = flags.helper();
+    if let Some(note) = helper.unnamed(flags.verb, &flags.for_host) {
+        output::note(format_args!("opendepot: {note}"));
+    }
+    let answer = once(credentials::answer(&helper, flags.verb, &flags.for_host))?;
     Ok(write!(std::io::stdout(), "{answer}")?)
 }

@@ -147,6 +147,11 @@ impl Stage {
         let patch = ["patch", MODULES, MODULE, "-n", NAMESPACE, MANAGER, "--type", "json", "-p", release];
         say(line("kubectl", &patch));
         say(format!("{client} init -upgrade"));
+        if !self.online {
+            let (proxy, ca) = (self.bed.github.proxy_url(), self.bed.github.ca_file());
+            let local = format!("HTTPS_PROXY={proxy} NO_PROXY=127.0.0.1 OPENDEPOT_CA_FILE={}", ca.display());
+            say(format!("{local} opendepot check {MODULE} -n {NAMESPACE}    # with the local GitHub"));
+        }
         say(format!("tail -f {}    # operator", self.operator.home().join("operator.log").display()));
         say(format!("tail -f {}    # registry", self.registry.log_file().display()));
         say(format!("curl http://{}/metrics    # operator", self.operator.admin_address()));

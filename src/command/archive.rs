@@ -85,6 +85,8 @@ pub enum ArchiveCommandError {
         "{0:?} is not a repository: write OWNER/REPO or https://HOST/OWNER/REPO, and a tag; or a file that ends in .zip, .tar.gz or .tgz"
     )]
     Subject(String),
+    #[error("a local file has no tags: leave out {0}")]
+    FileWithReference(String),
     #[error("write the tag after the repository, such as v1.0.0, or a branch, a full ref or a commit")]
     NoReference,
     #[error(
@@ -107,6 +109,21 @@ pub enum ArchiveCommandError {
 fn rejected(error: impl Into<Failure>) -> ArchiveCommandError {
     let Failure { reason, message, .. } = error.into();
     ArchiveCommandError::Rejected { reason: reason.as_str(), message }
+}
+
+/// The same for a failed fetch. A Version's message names the Secret, which this command does not use.
+fn not_fetched(error: FetchError) -> ArchiveCommandError {
+    const TOKEN: &str = "use a token that may read it, in --token, GITHUB_TOKEN (github.com) or GH_ENTERPRISE_TOKEN (other hosts)";
+    let message = match &error {
+        FetchError::RepositoryNotFound { repository, .. } => {
+            format!("repository {repository} does not exist or is private: correct the address, or {TOKEN}")
+        }
+        FetchError::CredentialRefused { status, .. } => {
+            format!("GitHub does not accept the token (HTTP {status}): {TOKEN}")
+        }
+        _ => return rejected(error),
+    };
+    rejected(Failure { message, ..error.into() })
 }
 
 /// Fetches and normalises an archive as the operator does.
@@ -153,8 +170,11 @@ async fn fetch(
     format: ArchiveFormat,
     into: &mut tokio::fs::File,
 ) -> Result<github::Fetched, ArchiveCommandError> {
-    let subject = || ArchiveCommandError::Subject(arguments.subject.clone());
-    let repository = repository(&arguments.subject).ok_or_else(subject)?;
+    let subject = &arguments.subject;
+    let repository = repository(subject).ok_or_else(|| match ArchiveFormat::of_file_name(subject) {
+        Some(_) => ArchiveCommandError::FileWithReference(name.to_owned()),
+        None => ArchiveCommandError::Subject(subject.clone()),
+    })?;
     // The user names the host on the command line, so it is allowed.
     let github = GitHub::new(&github::Settings {
         extra_hosts: vec![repository.host()],
@@ -175,7 +195,7 @@ async fn fetch(
         FetchError::TagNotFound { .. } if names.len() == 1 => {
             ArchiveCommandError::ReferenceNotFound { repository, name: name.to_owned() }
         }
-        error => rejected(error),
+        error => not_fetched(error),
     })
 }
 

@@ -116,7 +116,7 @@ pub async fn run(flags: &Serve) -> Result<(), Box<dyn Error>> {
         _ = &mut server => return Err(StartupError::Ended("the listener").into()),
     }
     health.ready.store(false, Ordering::Release);
-    tracing::info!(drain = ?flags.drain, "shutting down");
+    tracing::info!(drain = %humantime::format_duration(flags.drain), "shutting down");
     stopper.drain();
     tokio::time::sleep(flags.drain).await;
     stopper.close();

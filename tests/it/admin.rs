@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use opendepot_testbed::github::File;
 use opendepot_testbed::port::free_port;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -49,7 +49,8 @@ async fn the_process_is_ready_within_a_second_and_reports_what_it_did() {
             anyhow::ensure!(metrics.contains(series), "{series} is not in\n{metrics}");
         }
         let log = operator.log();
-        let is_last = |line: &str| line.contains("status changed") && line.contains("\"ready\":\"True\"");
+        let is_last =
+            |line: &str| line.contains(r#""reason":"Synced""#) && line.contains(r#""controller":"module""#);
         anyhow::ensure!(log.lines().any(is_last), "the Module's status is not in\n{log}");
         Ok(metrics)
     };
@@ -64,30 +65,35 @@ async fn the_process_is_ready_within_a_second_and_reports_what_it_did() {
     assert_eq!(operator.log(), said, "at rest it says nothing");
     world.apply(&world.module("mod").versions(&["1.0.0", "9.9.9"]));
     soon(|| async {
-        anyhow::ensure!(operator.log().contains("the attempt failed"), "{}", operator.log());
+        anyhow::ensure!(operator.log().contains("Warning Event"), "{}", operator.log());
         Ok(())
     })
     .await;
+    world.patch("module/mod", &json!({"spec": {"versions": []}}));
+    world.versions_are(&[]).await;
     let code = operator.terminate(Duration::from_secs(10)).await.unwrap();
     assert_eq!(code, 0);
     let log = operator.log();
     // The reader of YAML rejects an object with a key twice. One of JSON keeps the last.
     let lines: Vec<Value> = log.lines().map(|line| serde_yaml::from_str(line).expect(line)).collect();
-    let line = |message: &str| {
-        lines.iter().find(|l| l["message"] == message).unwrap_or_else(|| panic!("{message} is not in\n{log}"))
+    let event = |message: &str, reason: &str, object: &str| {
+        let is_it =
+            |l: &&Value| l["message"] == message && l["reason"] == reason && l["span"]["object"] == object;
+        lines.iter().find(is_it).unwrap_or_else(|| panic!("{reason} of {object} is not in\n{log}"))
     };
-    let failed = line("the attempt failed");
-    assert_eq!(failed["reason"], "TagNotFound");
-    assert!(failed["cause"].as_str().unwrap().contains("9.9.9"), "{failed}");
-    assert!(line("status changed")["note"].is_string());
-    let published = line("published");
+    let failed = event("Warning Event", "TagNotFound", "mod-9.9.9");
+    assert!(failed["note"].as_str().unwrap().contains("9.9.9"), "{failed}");
+    let published = event("Normal Event", "Synced", "mod-1.0.0");
+    assert!(published["note"].as_str().unwrap().starts_with("Stored s3://"), "{published}");
     let span = &published["span"];
-    assert_eq!(
-        (&span["controller"], &span["object"]),
-        (&"version".into(), &"mod-1.0.0".into()),
-        "{published}"
-    );
-    assert!(span["id"].is_number() && span["namespace"] == world.name.as_str());
+    assert!(span["controller"] == "version" && span["namespace"] == world.name.as_str(), "{published}");
+    assert!(span["id"].is_number(), "{published}");
+    // Nothing was stored for the other one.
+    for (object, expected) in [("mod-1.0.0", "deleted an object"), ("mod-9.9.9", "no object is left")] {
+        let about_it = |l: &&Value| l["location"].is_string() && l["span"]["object"] == object;
+        let messages: Vec<&Value> = lines.iter().filter(about_it).map(|l| &l["message"]).collect();
+        assert_eq!(messages, [expected], "{object}: {log}");
+    }
 }
 
 #[tokio::test]

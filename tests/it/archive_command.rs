@@ -87,7 +87,7 @@ async fn the_result_is_what_the_operator_stores() {
     repository.restore_archives();
     let repository = repository.private(true);
     let rejected = archive(&[&url, "v1.0.0"]).failed();
-    assert!(rejected.contains("RepositoryNotFound"), "{rejected}");
+    assert!(rejected.contains("RepositoryNotFound") && rejected.contains("GITHUB_TOKEN"), "{rejected}");
     let token = world.bed.github.personal_token(&[&repository.name()]).unwrap();
     let with_token = world
         .command()
@@ -95,11 +95,13 @@ async fn the_result_is_what_the_operator_stores() {
         .run(&["archive", &url, "v1.0.0", "-o", "json"]);
     assert_eq!(with_token.json()["checksum"], printed["checksum"], "{with_token:#?}");
     let wrong = world.command().env("GITHUB_TOKEN", "ghp_wrong").run(&["archive", &url, "v1.0.0"]).failed();
-    assert!(wrong.contains("CredentialsRefused") && !wrong.contains("ghp_wrong"), "{wrong}");
+    assert!(wrong.contains("CredentialsRefused: GitHub does not accept the token"), "{wrong}");
+    assert!(!wrong.contains("ghp_wrong") && !wrong.contains("Secret"), "{wrong}");
     std::fs::create_dir(folder.path().join("folder.zip")).unwrap();
     for (args, expected) in [
         (&["net"][..], "\"net\" is not a repository: write OWNER/REPO"),
         (&["my-org/net"], "write the tag after the repository"),
+        (&["head.zip", "v1.0.0"], "a local file has no tags: leave out v1.0.0"),
         (&["none.zip"], "cannot read or write none.zip"),
         (&["folder.zip"], "cannot read or write folder.zip: it is not a file"),
         (&["head.zip", "--max-entries", "1"], "ArchiveTooLarge"),

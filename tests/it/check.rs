@@ -302,11 +302,16 @@ async fn for_a_module_its_bucket_secret_and_repository_are_checked_and_nothing_s
     let message = failure(&check(&[]), "github");
     assert!(message.contains("install the App"), "{message}");
 
-    // Wrong keys are named, and so is what a store does not support.
-    let wrong = world.command().env("OPENDEPOT_LEADER_ELECT", "false").env("AWS_SECRET_ACCESS_KEY", "wrong");
-    let report = wrong.run(&["check", "net", "-n", &world.name, "-o", "json"]).json();
-    let bucket = lines(&report, "bucket");
-    assert!(bucket[0].0 == "failed" && bucket[0].1.contains("(SignatureDoesNotMatch)"), "{report:#}");
+    // Wrong keys are named, also one with a line break, and so is what a store does not support.
+    for (variable, value, named) in [
+        ("AWS_SECRET_ACCESS_KEY", "wrong", "(SignatureDoesNotMatch)"),
+        ("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE\n", "(AWS_ACCESS_KEY_ID) contains a line break"),
+    ] {
+        let wrong = world.command().env("OPENDEPOT_LEADER_ELECT", "false").env(variable, value);
+        let report = wrong.run(&["check", "net", "-n", &world.name, "-o", "json"]).json();
+        let bucket = lines(&report, "bucket");
+        assert!(bucket[0].0 == "failed" && bucket[0].1.contains(named), "{report:#}");
+    }
     world.bed.s3.behave_as(&world.name, Store::BackblazeB2);
     let bucket = lines(&check(&[]).json(), "bucket");
     assert!(bucket.len() == 5 && bucket.iter().all(|(result, _)| result == "ok"), "{bucket:?}");

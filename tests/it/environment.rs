@@ -43,7 +43,9 @@ fn an_empty_variable_is_as_one_that_is_not_set() {
     let serve = empty().run(&[&["serve"][..], &listen].concat());
     assert!(serve.code == Some(2) && serve.stderr.contains("--allow-storage"), "{serve:#?}");
     assert!(empty().run(&["run", "--help"]).ok().contains("[env: OPENDEPOT_NAMESPACE=]"));
-    assert_eq!(empty().run(&["credentials", "get", "registry.acme.io"]).ok(), "{}\n");
+    let helper = empty().run(&["credentials", "get", "registry.acme.io"]);
+    assert!(helper.stderr.starts_with("opendepot: no token for \"registry.acme.io\""), "{helper:#?}");
+    assert_eq!(helper.ok(), "{}\n");
 }
 
 #[test]

@@ -49,12 +49,15 @@ async fn rbac_decides_and_one_review_of_each_kind_serves_many_requests() {
     assert_eq!(discovery.text().await.unwrap(), json!({"modules.v1": "/v1/modules/"}).to_string());
     assert_eq!(registry.get("/v1/modules/a/b/google-beta/versions", None).await.status(), 404);
 
-    // It writes nothing, and no token is in its log.
+    // It writes nothing, and no token is in its log, but whom to bind.
     let all = audit.since(mark, &world.client).await.unwrap();
     let writes =
         all.iter().filter(|e| e.user == REGISTRY && e.is_write() && !e.resource.ends_with("reviews"));
     assert_eq!(writes.count(), 0);
     let log = registry.process.log();
+    let group = format!("system:serviceaccounts:{}", world.name);
+    let whom = ["refused;", ":other", &*group];
+    assert!(log.lines().any(|line| whom.iter().all(|name| line.contains(name))), "{log}");
     for secret in [&token, &other, &foreign] {
         assert!(!log.contains(secret.as_str()), "a token is in the log");
     }

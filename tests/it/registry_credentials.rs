@@ -267,7 +267,8 @@ async fn refused_token_files(stage: &Stage) {
             let error = format!("{:#}", client.run(&["init", "-no-color"]).unwrap_err());
             let error = error.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ");
             let name = client.name();
-            assert!(error.contains("401 token required: set TF_TOKEN_"), "{name}, {what}: {error}");
+            let required = "401 token required: write a credentials block for 127.0.0.1:";
+            assert!(error.contains(required), "{name}, {what}: {error}");
             assert!(!error.contains(expected), "{name}, {what}: it prints what the helper says: {error}");
         }
         assert_eq!(private.reviews(world).await, before, "{what}: the registry has seen the token");

@@ -14,8 +14,6 @@ use crate::support::registry::archive;
 use crate::support::token_registry::{Registry, RegistryBuilder};
 use crate::support::{World, soon};
 
-const NO_TOKEN: &str = "token required: set TF_TOKEN_HOST, such as TF_TOKEN_registry_acme_io";
-
 fn versions(world: &World, name: &str) -> String {
     format!("/v1/modules/{}/{name}/aws/versions", world.name)
 }
@@ -129,6 +127,7 @@ async fn rights_are_those_of_rbac_and_public_means_everybody() {
         })
         .await;
     }
+    let no_token = format!("token required: write a credentials block for {}", registry.host);
     let forbidden = "The module does not exist, or you have no permission to download it: ask for the permission to get modules/download in its namespace.";
     for (who, token, module, expected) in [
         ("bound in the namespace", Some(&all_token), "net", 200),
@@ -148,7 +147,7 @@ async fn rights_are_those_of_rbac_and_public_means_everybody() {
         assert_eq!(status, expected, "{who}: {text}");
         match status {
             403 => assert_eq!(text, forbidden, "{who}"),
-            401 => assert_eq!(text, NO_TOKEN, "{who}"),
+            401 => assert_eq!(text, no_token, "{who}"),
             _ => {}
         }
     }

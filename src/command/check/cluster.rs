@@ -1,6 +1,5 @@
 //! The checks of the cluster: the API server, CRDs and permissions.
 
-use http::Uri;
 use kube::{Client, Config};
 
 use super::arguments::Arguments;
@@ -35,7 +34,7 @@ pub(crate) async fn cluster(arguments: &Arguments) -> (Vec<Line>, Option<Cluster
     let of_user = || arguments.impersonate.as_deref().and_then(namespace_of);
     let lease_namespace = arguments.lease_namespace.clone().or_else(of_user);
     let lease_namespace = lease_namespace.unwrap_or_else(|| own_namespace(&config));
-    let (url, namespace) = (address(&config.cluster_url), config.default_namespace.clone());
+    let (url, namespace) = (connection::address(&config), config.default_namespace.clone());
     let connection = match connection::client(config) {
         Ok(client) => client,
         Err(error) => {
@@ -67,12 +66,6 @@ fn fix(error: &kube::Error, arguments: &Arguments) -> &'static str {
         }
         _ => "check the kubeconfig and the network",
     }
-}
-
-/// The address of the API server without a user and password, which kube does not use.
-fn address(url: &Uri) -> String {
-    let user = url.authority().and_then(|authority| Some(authority.as_str().rsplit_once('@')?.0));
-    user.map_or_else(|| url.to_string(), |user| url.to_string().replacen(&format!("{user}@"), "", 1))
 }
 
 /// The namespace of a service account's user name.

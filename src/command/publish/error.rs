@@ -7,6 +7,8 @@ use super::stored::harmless;
 use crate::command::connection::{ConnectError, NO_KIND};
 use crate::controller::client;
 
+const PERMISSIONS: &str = "; the permissions that this needs are in examples/release-workflow-rbac.yaml";
+
 /// Why a version was not published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
@@ -31,14 +33,17 @@ pub enum PublishError {
     Prevented(String),
     #[error("{version} is not among the {limit} newest versions that versionHistoryLimit keeps")]
     Excluded { version: String, limit: i64 },
-    #[error("{missing} after {after}{hint} {state}")]
+    #[error("{missing} after {after}{hint}{state}")]
     Late { missing: String, after: String, hint: &'static str, state: String },
 }
 
 impl PublishError {
     /// Why a request about a Module or its Version failed. `doing`: what the request was for.
     pub(super) fn of_request(module: &str, namespace: &str, doing: &str, error: &kube::Error) -> Self {
-        let message = harmless(&client::explain(error));
+        let is_forbidden =
+            matches!(error, kube::Error::Api(status) if status.code == 403 && !client::is_denied(status));
+        let advice = if is_forbidden { PERMISSIONS } else { "" };
+        let message = harmless(&client::explain(error)) + advice;
         let failed = |is_transient| Self::Request { doing: doing.to_owned(), message, is_transient };
         let status = match error {
             // Without the kind, the answer is a page that is no status, so kube's `is_not_found` is false.
@@ -82,7 +87,7 @@ mod tests {
             (404, json!({"kind": "versions", "name": "net-1.0.0"}), "reading failed: why"),
             (404, json!({}), "the cluster has no kind Module or Version"),
             (404, json!(null), "the cluster has no kind Module or Version"),
-            (403, json!({"kind": "modules", "name": "net"}), "reading failed: why"),
+            (403, json!({"kind": "modules", "name": "net"}), "reading failed: why; the permissions"),
             (503, json!({}), "reading failed: why"),
         ] {
             // kube's reason for an answer that is no status, such as the page about a kind that is missing.

@@ -200,7 +200,9 @@ impl Publication<'_> {
                     missing: missing.what,
                     after: humantime::format_duration(self.arguments.timeout).to_string(),
                     hint: missing.hint,
-                    state: ready.map(|ready| stored::harmless(&ready.sentence())).unwrap_or_default(),
+                    state: ready
+                        .map(|ready| format!(" {}", stored::harmless(&ready.sentence())))
+                        .unwrap_or_default(),
                 });
             }
             tokio::time::sleep(PAUSE).await;

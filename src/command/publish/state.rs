@@ -37,7 +37,8 @@ impl Ready {
 
     /// `REASON: MESSAGE`
     pub(crate) fn sentence(&self) -> String {
-        format!("{}: {}", self.reason, self.message)
+        let remedy = if self.reason == "Suspended" { " To resume, set spec.suspend to false." } else { "" };
+        format!("{}: {}{remedy}", self.reason, self.message)
     }
 }
 
@@ -161,7 +162,11 @@ mod tests {
             (object(2, "False", "ArchiveRefused", "True"), None, given_up("ArchiveRefused")),
             (object(2, "False", "ArchiveRefused", "True"), Some("b"), Progress::Waiting),
             (object(2, "False", "ArchiveRefused", "True"), Some("a"), given_up("ArchiveRefused")),
-            (object(2, "False", "Suspended", "False"), Some("b"), given_up("Suspended")),
+            (
+                object(2, "False", "Suspended", "False"),
+                Some("b"),
+                Progress::GivenUp("Suspended: why. To resume, set spec.suspend to false.".to_owned()),
+            ),
             (json!({"metadata": {"generation": 1}}), None, Progress::Waiting),
         ] {
             assert_eq!(progress(&object, request), expected, "{object} {request:?}");

@@ -152,7 +152,8 @@ async fn stored(
     let not_stored = |why: String| SourceError::NotStored { version: release.clone(), why };
     let found = client::objects::<Version>(client, namespace).get_opt(&name).await;
     let found = found.map_err(|error| refused("Versions", namespace, error))?;
-    let missing = || not_stored(format!("there is no Version {name} in the namespace {namespace}"));
+    let missing =
+        || not_stored(format!("there is no Version {name}: it is new, or versionHistoryLimit excludes it"));
     let version = found.ok_or_else(missing)?;
     let state = serde_json::to_value(&version).and_then(serde_json::from_value::<VersionState>);
     if let Some(why) = objection(&state.map_err(Error::SerdeError)?, module.uid(), release) {

@@ -19,6 +19,7 @@ use self::files::{File, Found};
 pub use self::schema::Violation;
 use super::output::Output;
 use crate::api::{GROUP, VERSION, definitions};
+use crate::domain::text::plural;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -203,6 +204,7 @@ impl fmt::Display for Report {
             writeln!(f, "{file}:{line}{place}{path} {message}")?;
         }
         let Self { checked, ignored, problems } = self;
-        write!(f, "{checked} checked, {ignored} of other kinds ignored, {} problems", problems.len())
+        let problems = plural(problems.len(), "problem");
+        write!(f, "{checked} checked, {ignored} of other kinds ignored, {problems}")
     }
 }

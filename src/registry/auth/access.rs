@@ -14,8 +14,9 @@ use super::identify::Identifier;
 use super::identity::{Fields, Identity, Kind};
 use super::jwt::{self, Issuer, Issuers};
 use super::limits::{Limit, LimitKey};
+use super::refusal_log::RefusalLog;
 use super::review::{Reviewer, Right};
-use super::review_cache::{Decision, ReviewCache, ReviewKeys, TIMES};
+use super::review_cache::{Decision, ReviewCache, ReviewKeys, ReviewResult, TIMES};
 use super::reviews::Reviews;
 use super::settings::{AccessError, AccessSettings};
 use super::static_tokens::StaticTokens;
@@ -63,7 +64,8 @@ pub struct Access {
     no_token: &'static str,
     decisions: Arc<ReviewCache<(), ()>>,
     new_reviews: Limit,
-    refusals: Limit,
+    refusals: Arc<Limit>,
+    refusal_log: RefusalLog,
     reviews: Arc<Reviews>,
     metrics: RegistryMetrics,
     /// They keep tokens and keys current, and end when this is dropped.
@@ -78,6 +80,7 @@ impl Access {
         metrics: RegistryMetrics,
     ) -> Result<Self, AccessError> {
         let audience = audience::checked(settings.audience.as_deref(), settings.own_token.as_ref())?;
+        let no_token = audience::no_token(&audience, settings.login);
         let issuers = issuers(settings)?;
         let tokens = Arc::new(StaticTokens::open(settings.tokens_dir.clone())?);
         let mut tasks = JoinSet::new();
@@ -89,10 +92,11 @@ impl Access {
         Ok(Self {
             identifier: Identifier::new(audience, tokens, issuers, Arc::clone(&reviews)),
             anonymous: settings.anonymous.then(|| Arc::new(Identity::anonymous())),
-            no_token: if settings.login { denied::NO_TOKEN_BUT_LOGIN } else { denied::NO_TOKEN },
+            no_token,
             decisions: Arc::new(ReviewCache::new(DECISIONS, TIMES)),
             new_reviews: Limit::per_minute(NEW_REVIEWS),
-            refusals: Limit::per_minute(REFUSALS),
+            refusals: Arc::new(Limit::per_minute(REFUSALS)),
+            refusal_log: RefusalLog::default(),
             reviews,
             metrics,
             _tasks: tasks,
@@ -117,14 +121,14 @@ impl Access {
         result
     }
 
-    /// Whether a peer may try to sign in: it has not had too many failed tokens.
-    pub fn may_sign_in(&self, peer: Peer) -> Result<(), Denied> {
-        self.identifier.may_try(peer)
+    /// Counts a sign-in at the identity provider as a failed token, unless the peer has had too many.
+    pub fn begin_sign_in(&self, peer: Peer) -> Result<(), Denied> {
+        self.identifier.count_failure(peer)
     }
 
-    /// Counts a failed sign-in at the identity provider as a failed token.
-    pub fn failed_to_sign_in(&self, peer: Peer) {
-        self.identifier.record_failure(peer);
+    /// Takes back what [`begin_sign_in`](Self::begin_sign_in) counted.
+    pub fn uncount_sign_in(&self, peer: Peer) {
+        self.identifier.take_back_failure(peer);
     }
 
     /// The issuer of `--auth-config` with this URL.
@@ -140,18 +144,15 @@ impl Access {
         peer: Peer,
         module: ModuleRef<'_>,
     ) -> Result<(), Denied> {
-        let limit_key = limit_key(identity, peer);
-        let (permitted, new) = self.permitted(identity, limit_key, Right::Download, module).await?;
-        if permitted {
+        if self.permitted(identity, peer, Right::Download, module, Counts::AsRefusal).await? {
             return Ok(());
         }
-        if new {
-            self.refusals.record(limit_key, Instant::now());
+        if identity.kind == Kind::Anonymous {
+            return Err(Denied::Unauthenticated(self.no_token));
         }
-        Err(match identity.kind {
-            Kind::Anonymous => Denied::Unauthenticated(self.no_token),
-            _ => Denied::Forbidden,
-        })
+        let ModuleRef { namespace, name, system, .. } = module;
+        self.refusal_log.refused(identity, namespace, &format!("{namespace}/{name}/{system}"));
+        Err(Denied::Forbidden)
     }
 
     /// Whether a page shows `module` to `identity`. Denials here do not count against the client: the page chose the
@@ -163,25 +164,30 @@ impl Access {
         right: Right,
         module: ModuleRef<'_>,
     ) -> Result<bool, Denied> {
-        let (permitted, _) = self.permitted(identity, limit_key(identity, peer), right, module).await?;
-        Ok(permitted)
+        self.permitted(identity, peer, right, module, Counts::AsNothing).await
     }
 
-    /// Whether `identity` has permission, and whether this call caused a review.
+    /// Whether `identity` has permission.
     async fn permitted(
         &self,
         identity: &Arc<Identity>,
-        limit_key: LimitKey,
+        peer: Peer,
         right: Right,
         module: ModuleRef<'_>,
-    ) -> Result<(bool, bool), Denied> {
-        let (own, mut new) = self.decide(identity, limit_key, right, module).await;
+        counts: Counts,
+    ) -> Result<bool, Denied> {
+        let limit_key = limit_key(identity, peer);
+        let (own, is_new) = self.decide(identity, limit_key, right, module, counts).await;
         let anonymous = self.anonymous.as_ref().filter(|_| identity.kind != Kind::Anonymous);
         let decision = match (own, anonymous) {
             // What clients without a token may download is public: every identity may.
             (Ok(Err(())), Some(anonymous)) => {
-                let (public, also_new) = self.decide(anonymous, limit_key, right, module).await;
-                new |= also_new;
+                // Both reviews are one refusal.
+                let again = if is_new { Counts::Already } else { counts };
+                let (public, _) = self.decide(anonymous, limit_key, right, module, again).await;
+                if is_new && counts == Counts::AsRefusal && public != Ok(Err(())) {
+                    self.refusals.take_back(limit_key, Instant::now());
+                }
                 public
             }
             // What is public counts also while no review is possible.
@@ -191,7 +197,7 @@ impl Access {
             }
             (own, _) => own,
         };
-        Ok((decision?.is_ok(), new))
+        Ok(decision?.is_ok())
     }
 
     /// The decision, and whether this call caused the review, which counts for `limit_key`.
@@ -201,19 +207,45 @@ impl Access {
         limit_key: LimitKey,
         right: Right,
         module: ModuleRef<'_>,
+        counts: Counts,
     ) -> (Decision<(), ()>, bool) {
         let now = Instant::now();
-        let admit = || {
+        let admit = || -> Result<(), Denied> {
             let limited = |phrase| move |retry_after| Denied::TooMany { phrase, retry_after };
-            self.refusals.check(&limit_key, now).map_err(limited(denied::TOO_MANY_REFUSALS))?;
-            self.new_reviews.take(limit_key, now).map_err(limited(denied::TOO_MANY_REVIEWS))
+            if counts != Counts::Already {
+                self.refusals.check(&limit_key, now).map_err(limited(denied::TOO_MANY_REFUSALS))?;
+            }
+            self.new_reviews.take(limit_key, now).map_err(limited(denied::TOO_MANY_REVIEWS))?;
+            if counts == Counts::AsRefusal {
+                self.refusals.record(limit_key, now);
+            }
+            Ok(())
         };
         let review = || {
-            let name = module.object().to_owned();
-            Arc::clone(&self.reviews).access(Arc::clone(identity), right, module.namespace.to_owned(), name)
+            let (namespace, name) = (module.namespace.to_owned(), module.object().to_owned());
+            let review = Arc::clone(&self.reviews).access(Arc::clone(identity), right, namespace, name);
+            let refusals = Arc::clone(&self.refusals);
+            async move {
+                let answer = review.await;
+                if counts == Counts::AsRefusal && answer != ReviewResult::No(()) {
+                    refusals.take_back(limit_key, Instant::now());
+                }
+                answer
+            }
         };
         self.decisions.ask(keys(identity, right, module), now, admit, review).await
     }
+}
+
+/// What a review counts as for the client that causes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counts {
+    /// As a refusal until its answer is another one: the client may leave before, or send many requests at once.
+    AsRefusal,
+    /// As none: the client did not choose the module.
+    AsNothing,
+    /// As none: the review before it is the refusal.
+    Already,
 }
 
 /// Whose limits count a review.

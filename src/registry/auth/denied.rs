@@ -21,10 +21,8 @@ pub enum Denied {
 /// Seconds for which a failed review is not repeated.
 pub(super) const REVIEW_PAUSE: u32 = 5;
 
-pub(super) const NO_TOKEN: &str = "token required: set TF_TOKEN_HOST, such as TF_TOKEN_registry_acme_io";
-/// The same where `terraform login` works.
-pub(super) const NO_TOKEN_BUT_LOGIN: &str =
-    "token required: set TF_TOKEN_HOST, such as TF_TOKEN_registry_acme_io, or run terraform login";
+/// The beginning of the phrase: which setting the client needs depends on the registry's host.
+pub(super) const NO_TOKEN: &str = "token required";
 pub(super) const NOT_BEARER: &str = "not a bearer token";
 pub(super) const EMPTY: &str = "token is empty: TF_TOKEN_HOST is set without a value";
 pub(super) const MALFORMED: &str = "token is malformed";
@@ -78,7 +76,7 @@ impl Denied {
 
     /// Whether a token is all that is missing.
     pub(crate) fn lacks_token(self) -> bool {
-        matches!(self, Self::Unauthenticated(NO_TOKEN | NO_TOKEN_BUT_LOGIN))
+        matches!(self, Self::Unauthenticated(phrase) if phrase.starts_with(NO_TOKEN))
     }
 
     /// Why, in fixed words.

@@ -11,9 +11,7 @@ use super::denied::{self, Denied};
 use super::identity::{Fields, Identity, Kind};
 use super::jwt::{Issuer, Issuers};
 use super::limits::{Limit, LimitKey};
-use super::review_cache::{
-    Decision, Failure, ReviewCache, ReviewKey, ReviewKeys, ReviewResult, TIMES, Times,
-};
+use super::review_cache::{Decision, ReviewCache, ReviewKey, ReviewKeys, ReviewResult, TIMES, Times};
 use super::reviews::{Reviews, TokenReviewResult, life};
 use super::static_tokens::{self, StaticTokens};
 use super::token::Unverified;
@@ -74,23 +72,21 @@ impl Identifier {
             let result = identified(known);
             return (result.as_ref().map_or("unknown", |identity| identity.kind.label()), result);
         }
-        if let Err(denied) = self.may_try(peer) {
-            return ("unknown", Err(denied));
+        if let Err(retry_after) = self.failed_tokens.check(&LimitKey::Peer(peer), now) {
+            return ("unknown", Err(too_many(retry_after)));
         }
         let (kind, outcome) = self.review(token, keys, now, peer).await;
         (kind.label(), identified(outcome))
     }
 
-    /// Whether a peer may try another token.
-    pub(super) fn may_try(&self, peer: Peer) -> Result<(), Denied> {
-        let phrase = denied::TOO_MANY_FAILED_TOKENS;
-        let checked = self.failed_tokens.check(&LimitKey::Peer(peer), Instant::now());
-        checked.map_err(|retry_after| Denied::TooMany { phrase, retry_after })
+    /// Counts a failed token, if the peer may try another one.
+    pub(super) fn count_failure(&self, peer: Peer) -> Result<(), Denied> {
+        self.failed_tokens.take(LimitKey::Peer(peer), Instant::now()).map_err(too_many)
     }
 
-    /// Counts a failed token.
-    pub(super) fn record_failure(&self, peer: Peer) {
-        self.failed_tokens.record(LimitKey::Peer(peer), Instant::now());
+    /// Takes back a failed token that was counted.
+    pub(super) fn take_back_failure(&self, peer: Peer) {
+        self.failed_tokens.take_back(LimitKey::Peer(peer), Instant::now());
     }
 
     /// Refuses a token without a review. While the refusal is remembered, the token counts only once, because a client sends it
@@ -100,10 +96,9 @@ impl Identifier {
         if self.identities.known(&keys, now).is_some() {
             return denied;
         }
-        if let Err(limited) = self.may_try(peer) {
+        if let Err(limited) = self.count_failure(peer) {
             return limited;
         }
-        self.record_failure(peer);
         let _ = self.identities.store(&keys, ReviewResult::No(denied.phrase()), now);
         denied
     }
@@ -138,6 +133,10 @@ impl Identifier {
     }
 }
 
+fn too_many(retry_after: u32) -> Denied {
+    Denied::TooMany { phrase: denied::TOO_MANY_FAILED_TOKENS, retry_after }
+}
+
 /// A JWT that the API server would refuse: expired, or for others.
 pub(super) fn not_worth_a_review(
     jwt: &Unverified<'_>,
@@ -170,7 +169,7 @@ async fn verified(issuer: Arc<Issuer>, token: SecretString) -> TokenReviewResult
         Ok(identity) => ReviewResult::Yes { life: life(&identity), value: Arc::new(identity) },
         Err(Denied::Unauthenticated(phrase)) => ReviewResult::No(phrase),
         // How long keys count is limited where they are kept.
-        Err(denied) => ReviewResult::Failed(Failure { denied, remember: false, stale: false }),
+        Err(denied) => ReviewResult::Failed(denied),
     }
 }
 

@@ -61,6 +61,14 @@ impl Limit {
         full_at.insert(key, next.min(now + MINUTE), |full_at| *full_at <= now);
     }
 
+    /// Takes back one that was counted.
+    pub(super) fn take_back(&self, key: LimitKey, now: Instant) {
+        let mut full_at = self.full_at.lock();
+        if let Some(earlier) = full_at.get(&key).and_then(|full_at| full_at.checked_sub(self.interval)) {
+            full_at.insert(key, earlier, |full_at| *full_at <= now);
+        }
+    }
+
     fn room(&self, full_at: Option<&Instant>, now: Instant) -> Result<(), u32> {
         let missing = full_at.map_or(Duration::ZERO, |full_at| full_at.saturating_duration_since(now));
         // `minute / count` is rounded down: half an interval decides, not a nanosecond.

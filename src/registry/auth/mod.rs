@@ -20,6 +20,7 @@ mod identify;
 mod identity;
 mod jwt;
 mod limits;
+mod refusal_log;
 mod review;
 mod review_cache;
 mod reviews;

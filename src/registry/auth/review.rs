@@ -8,8 +8,10 @@ use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec, SubjectAccessReviewStatus,
 };
 use kube::api::PostParams;
-use kube::{Api, Client};
+use kube::core::Request;
+use kube::{Api, Client, Resource as _};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 
 use super::identity::{Identity, Kind};
 use super::token::Unverified;
@@ -34,7 +36,7 @@ pub trait Reviewer: Send + Sync + 'static {
 /// Reviews by the API server.
 impl Reviewer for Client {
     fn token(&self, token: SecretString, audience: String) -> Pending<Option<Identity>> {
-        let api: Api<TokenReview> = Api::all(self.clone());
+        let client = self.clone();
         Box::pin(async move {
             let review = TokenReview {
                 spec: TokenReviewSpec {
@@ -44,7 +46,7 @@ impl Reviewer for Client {
                 ..TokenReview::default()
             };
             let failed = |error: kube::Error| without_token(&error, token.expose_secret());
-            let answer = in_time(api.create(&PostParams::default(), &review), failed).await?;
+            let answer = in_time(reviewed(&client, &review), failed).await?;
             Ok(answer.status.and_then(|status| identity(status, &audience, token.expose_secret())))
         })
     }
@@ -58,6 +60,22 @@ impl Reviewer for Client {
             Ok(answer.status.is_some_and(|status| permits(&status)))
         })
     }
+}
+
+/// The API server's answer to the review of a token.
+async fn reviewed(client: &Client, review: &TokenReview) -> kube::Result<TokenReview> {
+    let body = serde_json::to_vec(review).map_err(kube::Error::SerdeError)?;
+    let request = Request::new(TokenReview::url_path(&(), None)).create(&PostParams::default(), body);
+    let answer = client.request(request.map_err(kube::Error::BuildRequest)?).await?;
+    token_review(answer).map_err(kube::Error::SerdeError)
+}
+
+/// The review in an answer. A list in `extra` may be null: an authenticator that is written in Go may leave it so.
+pub(super) fn token_review(mut answer: Value) -> serde_json::Result<TokenReview> {
+    if let Some(extra) = answer.pointer_mut("/status/user/extra").and_then(Value::as_object_mut) {
+        extra.retain(|_, list| !list.is_null());
+    }
+    serde_json::from_value(answer)
 }
 
 /// The answer to a review. `failed` describes an error for the log.

@@ -48,17 +48,8 @@ pub(super) enum ReviewResult<Y, N> {
         life: Option<Duration>,
     },
     No(N),
-    Failed(Failure),
-}
-
-/// A review without an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Failure {
-    pub denied: Denied,
-    /// No other review is requested for a while.
-    pub remember: bool,
-    /// An earlier yes counts meanwhile.
-    pub stale: bool,
+    /// No answer. If the API server is away, no other review is requested for a while, and an earlier yes counts meanwhile.
+    Failed(Denied),
 }
 
 /// A yes or no, or why there is neither.
@@ -74,7 +65,8 @@ struct State<Y, N> {
     yes: Bounded<ReviewKey, Yes<Y>>,
     /// In a map of its own, so that a flood of refusals evicts no permission.
     no: Bounded<ReviewKey, (N, Instant)>,
-    failed: Bounded<ReviewKey, (Failure, Instant)>,
+    /// Until when reviews that the API server did not answer are not repeated.
+    failed: Bounded<ReviewKey, Instant>,
     /// By both keys: while the holder of an address changes, two requests for it may need reviews of different objects. Each
     /// ends with the task that holds the sender.
     open: HashMap<ReviewKeys, watch::Receiver<Option<Decision<Y, N>>>>,
@@ -106,12 +98,12 @@ where
     }
 
     /// A permission that counts although another identity's review was denied. One that is kept for failing reviews does not
-    /// count for an identity that only has had too many of them: the API server may have withdrawn it meanwhile.
+    /// count if there are only too many of them: the API server may have withdrawn it meanwhile.
     pub(super) fn yes_despite(&self, denied: Denied, keys: &ReviewKeys, now: Instant) -> Option<Y> {
-        match denied {
-            Denied::TooMany { .. } => self.known(keys, now)?.ok()?.ok(),
-            _ => self.state.lock().stale(keys, now),
+        if denied == Denied::API_SERVER {
+            return self.state.lock().stale(keys, now);
         }
+        self.known(keys, now)?.ok()?.ok()
     }
 
     /// Returns what is known, or waits for the review of another caller, or starts one if `admit` permits it. The review
@@ -179,13 +171,11 @@ where
                 state.no.insert(keys.no, no, |(_, until)| *until <= now);
                 Ok(Err(reason))
             }
-            ReviewResult::Failed(failure) => {
-                if failure.remember {
-                    let failed = (failure, now + self.times.failure);
-                    state.failed.insert(keys.no, failed, |(_, until)| *until <= now);
-                }
-                state.failed_outcome(keys, failure, now)
+            ReviewResult::Failed(Denied::API_SERVER) => {
+                state.failed.insert(keys.no, now + self.times.failure, |until| *until <= now);
+                state.while_away(keys, now)
             }
+            ReviewResult::Failed(denied) => Err(denied),
         }
     }
 }
@@ -202,15 +192,13 @@ impl<Y: Clone, N: Clone> State<Y, N> {
         {
             return Some(Ok(Ok(yes.value.clone())));
         }
-        let (failure, until) = self.failed.get(&keys.no)?;
-        (now < *until).then(|| self.failed_outcome(keys, *failure, now))
+        let until = self.failed.get(&keys.no)?;
+        (now < *until).then(|| self.while_away(keys, now))
     }
 
-    fn failed_outcome(&self, keys: &ReviewKeys, failure: Failure, now: Instant) -> Decision<Y, N> {
-        match self.stale(keys, now).filter(|_| failure.stale) {
-            Some(value) => Ok(Ok(value)),
-            None => Err(failure.denied),
-        }
+    /// What counts while the API server is away.
+    fn while_away(&self, keys: &ReviewKeys, now: Instant) -> Decision<Y, N> {
+        self.stale(keys, now).map(Ok).ok_or(Denied::API_SERVER)
     }
 
     fn stale(&self, keys: &ReviewKeys, now: Instant) -> Option<Y> {

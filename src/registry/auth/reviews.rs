@@ -1,6 +1,7 @@
 //! Requests reviews within the limits of the process, and counts them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use super::denied::{self, Denied};
 use super::identity::Identity;
 use super::limits::ReviewPermits;
 use super::review::{Pending, Reviewer, Right};
-use super::review_cache::{Failure, ReviewResult};
+use super::review_cache::ReviewResult;
 use crate::domain::Mutex;
 use crate::observe::log_limit::LogLimit;
 use crate::registry::metrics::RegistryMetrics;
@@ -23,11 +24,14 @@ pub(super) struct Reviews {
     permits: ReviewPermits,
     metrics: RegistryMetrics,
     failed: Mutex<LogLimit>,
+    /// Whether the last review that ended has failed.
+    last_failed: AtomicBool,
 }
 
 impl Reviews {
     pub(super) fn new(reviewer: Box<dyn Reviewer>, metrics: RegistryMetrics) -> Self {
-        Self { reviewer, permits: ReviewPermits::default(), metrics, failed: Mutex::default() }
+        let (failed, last_failed) = (Mutex::default(), AtomicBool::default());
+        Self { reviewer, permits: ReviewPermits::default(), metrics, failed, last_failed }
     }
 
     pub(super) async fn token(self: Arc<Self>, token: SecretString, audience: String) -> TokenReviewResult {
@@ -61,9 +65,13 @@ impl Reviews {
     ) -> ReviewResult<Y, N> {
         let Some(_permit) = self.permits.take().await else {
             self.metrics.reviewed(kind, "not_sent");
-            return ReviewResult::Failed(Failure { denied: Denied::BUSY, remember: false, stale: true });
+            // Clients can cause too many reviews: unless reviews fail, that prolongs no permission.
+            let is_away = self.last_failed.load(Ordering::Relaxed);
+            return ReviewResult::Failed(if is_away { Denied::API_SERVER } else { Denied::BUSY });
         };
-        match request().await {
+        let reviewed = request().await;
+        self.last_failed.store(reviewed.is_err(), Ordering::Relaxed);
+        match reviewed {
             Ok(reviewed) => {
                 let answer = answer(reviewed);
                 let outcome = if matches!(answer, ReviewResult::Yes { .. }) { "accepted" } else { "refused" };
@@ -75,7 +83,7 @@ impl Reviews {
                 if let Some(count) = self.failed.lock().add() {
                     tracing::warn!(kind, error, count, "a review by the Kubernetes API failed");
                 }
-                ReviewResult::Failed(Failure { denied: Denied::API_SERVER, remember: true, stale: true })
+                ReviewResult::Failed(Denied::API_SERVER)
             }
         }
     }

@@ -77,6 +77,18 @@ pub async fn answer(helper: &Helper, verb: Verb, host: &str) -> Result<String, C
 }
 
 impl Helper {
+    /// Why a request for a token has an empty answer, if it has. This is no error: the clients request tokens for all hosts.
+    pub fn unnamed(&self, verb: Verb, host: &str) -> Option<String> {
+        let is_unnamed = verb == Verb::Get && !self.answers(host);
+        is_unnamed.then(|| {
+            format!(
+                "no token for {host:?}: it is not among the hosts in --host or OPENDEPOT_HOST {:?}; write a host as in addresses \
+                 of modules, such as registry.acme.io or registry.acme.io:8443",
+                self.hosts
+            )
+        })
+    }
+
     fn answers(&self, host: &str) -> bool {
         let host = normalised(host);
         !host.is_empty() && self.hosts.iter().any(|named| normalised(named) == host)
@@ -170,6 +182,12 @@ mod tests {
         {
             assert_eq!(answer(&broken, Verb::Get, host).await.unwrap(), "{}\n", "{host}");
         }
+        let url = Helper { hosts: vec!["https://registry.acme.io".into()], ..broken.clone() };
+        assert_eq!(answer(&url, Verb::Get, "registry.acme.io").await.unwrap(), "{}\n");
+        let note = url.unnamed(Verb::Get, "registry.acme.io").unwrap();
+        assert!(note.contains("OPENDEPOT_HOST [\"https://registry.acme.io\"]"), "{note}");
+        assert_eq!(broken.unnamed(Verb::Get, "registry.acme.io"), None);
+        assert_eq!(url.unnamed(Verb::Forget, "registry.acme.io"), None);
         let unnamed = Helper { hosts: vec![String::new()], ..broken };
         assert_eq!(answer(&unnamed, Verb::Get, "registry.acme.io").await.unwrap(), "{}\n");
         assert_eq!(answer(&unnamed, Verb::Get, "").await.unwrap(), "{}\n");

@@ -11,37 +11,37 @@ use super::text::{attribute_name, canonical};
 ///
 /// Attributes of objects may be added if they are `optional`, and may become `optional`.
 pub(super) fn is_wider(old: &str, new: &str) -> bool {
-    if new == "any" {
-        return true;
-    }
     match (parse_expr(old), parse_expr(new)) {
-        (Ok(old), Ok(new)) => accepts(&old, &new),
+        (Ok(old), Ok(new)) => accepts(&old, &new, false),
         _ => false,
     }
 }
 
-fn accepts(old: &Expression, new: &Expression) -> bool {
+/// `is_element`: of a list, set or map. There, `any` is one type for all elements, and not wider than a type that converts each.
+fn accepts(old: &Expression, new: &Expression, is_element: bool) -> bool {
     if let Some(new) = optional(new) {
-        return accepts(optional(old).unwrap_or(old), new);
+        return accepts(optional(old).unwrap_or(old), new, is_element);
     }
     match (old, new) {
+        (_, Expression::Variable(new)) if new.as_str() == "any" && !is_element => optional(old).is_none(),
         (Expression::FuncCall(old), Expression::FuncCall(new)) => {
-            name(old) == name(new) && all_accept(old.args.iter(), new.args.iter())
+            let is_element = is_element || matches!(name(new), "list" | "set" | "map");
+            name(old) == name(new) && all_accept(old.args.iter(), new.args.iter(), is_element)
         }
-        (Expression::Array(old), Expression::Array(new)) => all_accept(old.iter(), new.iter()),
-        (Expression::Object(old), Expression::Object(new)) => attributes_accept(old, new),
+        (Expression::Array(old), Expression::Array(new)) => all_accept(old.iter(), new.iter(), is_element),
+        (Expression::Object(old), Expression::Object(new)) => attributes_accept(old, new, is_element),
         _ => canonical(&old.to_string()) == canonical(&new.to_string()),
     }
 }
 
-fn all_accept(old: Iter<'_>, new: Iter<'_>) -> bool {
+fn all_accept(old: Iter<'_>, new: Iter<'_>, is_element: bool) -> bool {
     let (old, new): (Vec<_>, Vec<_>) = (old.collect(), new.collect());
-    old.len() == new.len() && old.into_iter().zip(new).all(|(old, new)| accepts(old, new))
+    old.len() == new.len() && old.into_iter().zip(new).all(|(old, new)| accepts(old, new, is_element))
 }
 
-fn attributes_accept(old: &Object, new: &Object) -> bool {
+fn attributes_accept(old: &Object, new: &Object, is_element: bool) -> bool {
     let (old, new) = (attributes(old), attributes(new));
-    let kept = old.iter().all(|(name, old)| new.get(name).is_some_and(|new| accepts(old, new)));
+    let kept = old.iter().all(|(name, old)| new.get(name).is_some_and(|new| accepts(old, new, is_element)));
     let mut added = new.iter().filter(|(name, _)| !old.contains_key(*name));
     kept && added.all(|(_, new)| optional(new).is_some())
 }
@@ -83,6 +83,14 @@ mod tests {
                 true,
             ),
             ("tuple([object({}), bool])", "tuple([object({ a = optional(bool) }), bool])", true),
+            ("object({ a = string, b = bool })", "object({ a = any, b = optional(any) })", true),
+            ("tuple([bool])", "tuple([any])", true),
+            ("object({ a = optional(string) })", "object({ a = any })", false),
+            ("list(any)", "list(any)", true),
+            // The old type converts each element, such as 1 and true.
+            ("map(string)", "map(any)", false),
+            ("list(object({ a = string }))", "list(object({ a = any }))", false),
+            ("object({ a = list(string) })", "object({ a = list(any) })", false),
             ("object({ a = string })", "object({ a = string, b = number })", false),
             ("object({ a = optional(string) })", "object({ a = string })", false),
             ("object({ a = string, b = optional(string) })", "object({ a = string })", false),

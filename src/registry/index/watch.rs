@@ -136,11 +136,11 @@ fn warn_of_limited(updates: &[Update]) {
     let limited = updates.iter().filter(|update| update.is_newly_limited);
     let mut limited = limited.filter_map(|update| update.entry.as_ref());
     let Some(first) = limited.next() else { return };
-    let others = limited.count();
+    let other_modules = limited.count();
     tracing::warn!(
         namespace = &*first.namespace,
         module = &*first.object,
-        others,
+        other_modules,
         "versions of this Module are stored at locations that this registry may not read, and are not listed: allow the \
          location in status.storage of these Versions with --allow-storage or --s3-endpoint"
     );

@@ -6,7 +6,7 @@ use super::shell::{Viewer, message};
 use crate::domain::names::is_registry_host;
 use crate::registry::auth::Denied;
 use crate::registry::http::Body;
-use crate::registry::http::answer::{answer, private, set, with_remedy};
+use crate::registry::http::answer::{answer, private, set, set_text, with_remedy};
 
 pub(super) const NO_DOCS: &str = "documentation not available";
 
@@ -38,6 +38,15 @@ pub(super) fn refused(denied: Denied, viewer: &Viewer) -> Response<Body> {
     };
     let page = message(viewer, denied.status(), phrase, title, sentence);
     with_remedy(page, denied.retry_after())
+}
+
+/// A redirect to the list of modules, with these words.
+pub(super) fn to_list(words: &str) -> Response<Body> {
+    let mut answer = answer(StatusCode::FOUND, "Found", Body::empty());
+    let to = if words.is_empty() { "/".to_owned() } else { format!("/?q={words}") };
+    set_text(&mut answer, header::LOCATION, &to);
+    set(&mut answer, header::CACHE_CONTROL, "no-store");
+    answer
 }
 
 pub(super) fn json(body: Vec<u8>) -> Response<Body> {

@@ -13,10 +13,9 @@ use super::pages::Pages;
 use super::path::Query;
 use super::requester::Requester;
 use super::shell::Page;
-use super::visible::{Visible, visible};
+use super::visible::{Visible, name_and_system, visible};
 use crate::controller::failure::Reason;
 use crate::domain::text::plural;
-use crate::registry::aliases::Aliases;
 use crate::registry::auth::{Denied, Right};
 use crate::registry::http::Body;
 use crate::registry::index::{Entry, Missing, NotServed, ServedModule};
@@ -30,7 +29,7 @@ const MAX_PER_ANSWER: usize = 100;
 impl Pages {
     /// The page with the list.
     pub(super) async fn list(&self, query: &Query, requester: &Requester) -> Result<Response<Body>, Denied> {
-        let listed = self.visible(query, requester).await?;
+        let listed = self.listed(query, requester).await?;
         let query = &query.within(listed.entries.len(), PER_PAGE);
         let shown = listed.entries.iter().skip(query.offset).take(PER_PAGE);
         let refused: Vec<Arc<Entry>> = shown.filter(|entry| entry.message.is_some()).cloned().collect();
@@ -48,43 +47,7 @@ impl Pages {
         query: &Query,
         requester: &Requester,
     ) -> Result<Response<Body>, Denied> {
-        Ok(json(to_json(&self.visible(query, requester).await?, query)))
-    }
-
-    async fn visible(&self, query: &Query, requester: &Requester) -> Result<Visible, Denied> {
-        // What does not match is not reviewed.
-        let selected = selected(self.index.entries(), query, &self.aliases);
-        visible(&self.access, requester, Right::Download, selected).await
-    }
-}
-
-/// The entries that a list shows. Words match the aliases of a namespace too.
-fn selected(entries: Vec<Arc<Entry>>, query: &Query, aliases: &Aliases) -> Vec<Arc<Entry>> {
-    let namespace = query.namespace.as_deref().map(|namespace| aliases.canonical_namespace(namespace));
-    let matches = query.matcher();
-    let is_selected = |entry: &Arc<Entry>| {
-        let (name, system) = name_and_system(entry);
-        namespace.is_none_or(|namespace| namespace == &*entry.namespace)
-            && query.name.as_deref().is_none_or(|wanted| wanted == name)
-            && query.provider.as_deref().is_none_or(|provider| provider == system)
-            && matches(&text(entry, aliases))
-    };
-    entries.into_iter().filter(is_selected).collect()
-}
-
-/// The text that is searched: the addresses and the description.
-fn text(entry: &Entry, aliases: &Aliases) -> String {
-    let (name, system) = name_and_system(entry);
-    let namespaces = std::iter::once(&*entry.namespace).chain(aliases.of(&entry.namespace));
-    let addresses: Vec<String> = namespaces.map(|namespace| format!("{namespace}/{name}/{system}")).collect();
-    format!("{} {}", addresses.join(" "), entry.description.as_deref().unwrap_or_default())
-}
-
-/// Name and system of the claimed address; of one that claims none, the name of the object.
-fn name_and_system(entry: &Entry) -> (&str, &str) {
-    match &entry.claim {
-        Ok(address) => (&address.name, &address.system),
-        Err(_) => (&entry.object, ""),
+        Ok(json(to_json(&self.listed(query, requester).await?, query)))
     }
 }
 

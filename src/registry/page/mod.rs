@@ -38,7 +38,7 @@ use std::sync::Arc;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Response, StatusCode, Uri};
 
-use self::answers::{NO_DOCS, NO_HOST, NO_MODULE, NO_VERSION, not_found, refused, stated_host};
+use self::answers::{NO_DOCS, NO_HOST, NO_MODULE, NO_VERSION, not_found, refused, stated_host, to_list};
 use self::module::View;
 use self::path::{PagePath, Query};
 use self::requester::Requester;
@@ -84,6 +84,7 @@ impl Pages {
             PagePath::Style => style(),
             PagePath::Robots => robots(),
             PagePath::Login(back) => self.login(&back, headers, peer).await,
+            PagePath::Shortened(words) => to_list(&words),
             PagePath::ListJson(_) | PagePath::CompareJson(..) => {
                 let answer = async { self.shown(page, headers, &self.client(headers, peer).await?).await };
                 answer.await.unwrap_or_else(responses::denied)
@@ -120,7 +121,9 @@ impl Pages {
             }
             PagePath::List(query) => self.list(&query, requester).await,
             PagePath::ListJson(query) => self.list_json(&query, requester).await,
-            PagePath::Style | PagePath::Robots | PagePath::Login(_) => Ok(responses::no_such_path()),
+            PagePath::Style | PagePath::Robots | PagePath::Login(_) | PagePath::Shortened(_) => {
+                Ok(responses::no_such_path())
+            }
         }
     }
 

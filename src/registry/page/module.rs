@@ -3,7 +3,7 @@
 use http::{Response, StatusCode};
 use maud::{Markup, PreEscaped, html};
 
-use super::display::{date, short, size};
+use super::display::{date, for_clients, meaning, short, size};
 use super::parts::{inputs, outputs, requirements, resources};
 use super::path::is_linkable;
 use super::shell::{Page, Viewer};
@@ -33,15 +33,18 @@ pub(super) struct View<'a> {
 }
 
 impl View<'_> {
-    /// The page: with status 404 if the version has no such folder.
+    /// The page: with status 404 if it is not known whether the version has this folder.
     pub(super) fn page(&self, viewer: &Viewer) -> Response<Body> {
-        let (status, phrase) = match (&self.docs, self.shown) {
-            (Ok(_), None) => (StatusCode::NOT_FOUND, "Not Found"),
-            _ => (StatusCode::OK, "OK"),
-        };
+        let (status, phrase) =
+            if self.is_unknown() { (StatusCode::NOT_FOUND, "Not Found") } else { (StatusCode::OK, "OK") };
         let of_folder = if self.folder.is_empty() { String::new() } else { format!("{} · ", self.folder) };
         let title = format!("{of_folder}{} {}", self.module.address, self.version.release);
         Page { title: &title, words: "", viewer, main: self.render() }.answer(status, phrase)
+    }
+
+    /// Whether the documentation can be read and does not contain the folder.
+    fn is_unknown(&self) -> bool {
+        self.docs.is_ok() && self.shown.is_none()
     }
 
     fn render(&self) -> Markup {
@@ -61,11 +64,14 @@ impl View<'_> {
                     @match (&self.docs, self.shown) {
                         (Err(error), _) => p.notice.bad role="status" { (error) },
                         (Ok(packed), Some(shown)) => (self.documented(packed, shown)),
-                        (Ok(_), None) => p.notice { "This version has no such folder." },
+                        (Ok(_), None) => p.notice {
+                            "There is no documentation of this folder: only folders in modules/ and examples/ are documented. "
+                            a href=(versions::link(address, &self.version.release)) { "Show the whole version" }
+                        },
                     }
                     @if self.folder.is_empty() { (versions::section(self.entry, address, &self.version.release, self.reads)) }
                 }
-                aside.side aria-label="Use and facts" { (self.usage()) (self.facts()) }
+                aside.side aria-label="Use and facts" { @if !self.is_unknown() { (self.usage()) } (self.facts()) }
             }
         }
     }
@@ -109,7 +115,7 @@ impl View<'_> {
                 p.notice.warn role="note" { b { "Deprecated. " } (reason) }
             }
             @if let Some(problem) = version.problem.as_ref().filter(|_| version.withdrawn.is_none()) {
-                p.notice.warn role="note" { b { (problem) ". " } "Clients still install the stored archive." }
+                p.notice.warn role="note" { b { (problem) ": " } (meaning(problem)) " " (for_clients(problem)) }
             }
             @if let Some(newer) = newer {
                 p.notice role="note" { "There is a newer version: " (self.linked(newer)) " ("

@@ -2,6 +2,7 @@
 
 use url::form_urlencoded;
 
+use crate::domain::address::is_module_name;
 use crate::domain::{Address, Release};
 use crate::registry::path::release;
 use crate::registry::session;
@@ -16,6 +17,8 @@ pub enum PagePath {
     Login(String),
     /// The list of modules, as a page.
     List(Query),
+    /// The beginning of an address, as words for the list. They need no encoding in a URL.
+    Shortened(String),
     /// A module, one of its versions, or a folder of a version.
     Module(Address, Option<Release>, String),
     Versions(Address, Query),
@@ -57,6 +60,7 @@ pub fn page(path: &str, query: Option<&str>) -> Option<PagePath> {
     }
     match path {
         "/" => Some(PagePath::List(query)),
+        "/modules" => pages("", query),
         "/login" => Some(PagePath::Login(session::back(text.as_bytes()))),
         "/style.css" => Some(PagePath::Style),
         "/robots.txt" => Some(PagePath::Robots),
@@ -67,6 +71,10 @@ pub fn page(path: &str, query: Option<&str>) -> Option<PagePath> {
 
 fn pages(rest: &str, query: Query) -> Option<PagePath> {
     let parts: Vec<&str> = rest.split('/').collect();
+    if parts.len() < 3 {
+        let is_address = rest.is_empty() || parts.iter().all(|part| is_module_name(part));
+        return is_address.then(|| PagePath::Shortened(rest.to_owned()));
+    }
     let (&[namespace, name, system], rest) = parts.split_first_chunk::<3>()?;
     let address: Address = format!("{namespace}/{name}/{system}").parse().ok()?;
     match *rest {
@@ -138,6 +146,15 @@ impl Query {
         Self { offset, ..self.clone() }
     }
 
+    /// The namespace and the name that the query contains: those of its path and parameters, else its first words.
+    pub(super) fn named(&self) -> Option<(&str, &str)> {
+        let words = self.words.split(|c: char| c == '/' || c.is_whitespace());
+        let mut words = words.filter(|word| !word.is_empty());
+        let namespace = self.namespace.as_deref().or_else(|| words.next())?;
+        let name = self.name.as_deref().or_else(|| words.next())?;
+        (is_module_name(namespace) && is_module_name(name)).then_some((namespace, name))
+    }
+
     /// Whether a text has all words of the query, in any order and in either case.
     pub fn matcher(&self) -> impl Fn(&str) -> bool {
         let words = self.words.to_lowercase();
@@ -160,6 +177,7 @@ mod tests {
             Some(PagePath::Robots) => "robots".into(),
             Some(PagePath::Login(back)) => format!("login {back}"),
             Some(PagePath::List(query)) => format!("list {:?} from {}", query.words, query.offset),
+            Some(PagePath::Shortened(words)) => format!("shortened {words:?}"),
             Some(PagePath::Module(address, release, folder)) => {
                 format!("module {address} {} {folder:?}", release.map(|r| r.to_string()).unwrap_or_default())
             }
@@ -189,6 +207,27 @@ mod tests {
     }
 
     #[test]
+    fn a_query_names_a_module_by_its_path_its_parameters_or_its_words() {
+        for (path, expected) in [
+            ("/?q=team+eks", Some(("team", "eks"))),
+            ("/?q=/team/eks/aws+x", Some(("team", "eks"))),
+            ("/v1/modules/search?q=eks&namespace=team", Some(("team", "eks"))),
+            ("/v1/modules/team?q=eks+x", Some(("team", "eks"))),
+            ("/v1/modules/team/eks?q=a+b&namespace=other", Some(("team", "eks"))),
+            ("/v1/modules/team", None),
+            ("/?q=eks", None),
+            ("/?q=-a+eks", None),
+            ("/", None),
+        ] {
+            let (at, query) = path.split_once('?').map_or((path, None), |(at, query)| (at, Some(query)));
+            let (PagePath::List(query) | PagePath::ListJson(query)) = page(at, query).unwrap() else {
+                panic!("{path} is no list")
+            };
+            assert_eq!(query.named(), expected, "{path}");
+        }
+    }
+
+    #[test]
     fn paths_of_pages() {
         for (path, expected) in [
             ("/", "list \"\" from 0"),
@@ -212,7 +251,13 @@ mod tests {
             ("/modules/a/b/aws/versions", "versions a/b/aws"),
             ("/modules/a/b/aws/compare/1.0.0...1.1.0-rc.1", "compare a/b/aws 1.0.0 1.1.0-rc.1"),
             ("/modules/a/b/aws/compare/1.0.0..1.1.0", "-"),
-            ("/modules/a/b", "-"),
+            ("/modules", "shortened \"\""),
+            ("/modules/", "shortened \"\""),
+            ("/modules/a", "shortened \"a\""),
+            ("/modules/a/b/", "shortened \"a/b\""),
+            ("/modules//b", "-"),
+            ("/modules/a%2Fb", "-"),
+            ("/modulesx", "-"),
             ("/v1/modules/a/b/aws/compare/1.0.0...1.1.0", "json a/b/aws 1.0.0 1.1.0"),
             ("/v1/modules?limit=2", "json None None \"\" Some(2)"),
             ("/v1/modules/search?q=x", "json None None \"x\" None"),

@@ -1,13 +1,15 @@
 //! The Modules that pages show to an identity: those that it may download.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::pages::Pages;
+use super::path::Query;
 use super::requester::Requester;
+use crate::registry::aliases::Aliases;
 use crate::registry::auth::{Access, Denied, ModuleRef, Right};
 use crate::registry::index::Entry;
 
@@ -16,17 +18,86 @@ const ONE_BY_ONE: usize = 100;
 /// The same in all namespaces together: the number of reviews of an identity is limited.
 const ONE_BY_ONE_IN_ALL: usize = 200;
 /// Reviews at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 /// How long a list waits for its reviews. Later results are remembered for the next request.
 const LIST_WAIT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 
 /// The entries to which the viewer has a right.
 #[derive(Default)]
 pub(super) struct Visible {
-    /// In their order.
     pub entries: Vec<Arc<Entry>>,
     /// Whether some entries were not reviewed, since there are too many: the viewer may have a right to them.
     pub is_part: bool,
+}
+
+impl Pages {
+    /// The Modules of a list, in their order. Which of them match the query has no effect on what is reviewed: otherwise the time,
+    /// and the answers while reviews fail, would show which words the Modules of others contain.
+    pub(super) async fn listed(&self, query: &Query, requester: &Requester) -> Result<Visible, Denied> {
+        let mut entries = self.index.entries();
+        let named = self.named(&entries, query, requester).await?;
+        entries.retain(|entry| named.as_ref().is_none_or(|named| !Arc::ptr_eq(named, entry)));
+        let mut visible = match visible(&self.access, requester, Right::Download, entries).await {
+            Err(Denied::TooMany { .. }) if named.is_some() => Visible { is_part: true, ..Visible::default() },
+            visible => visible?,
+        };
+        visible.entries.extend(named);
+        let is_selected = selected(query, &self.aliases);
+        visible.entries.retain(|entry| is_selected(entry));
+        visible.entries.sort_by(|a, b| (&a.namespace, &a.object).cmp(&(&b.namespace, &b.object)));
+        Ok(visible)
+    }
+
+    /// The Module whose namespace and name the query contains, for a viewer with the right to it. It may be none of those that a list
+    /// reviews. The right is reviewed whether there is such a Module or not.
+    async fn named(
+        &self,
+        entries: &[Arc<Entry>],
+        query: &Query,
+        requester: &Requester,
+    ) -> Result<Option<Arc<Entry>>, Denied> {
+        let Some((namespace, name)) = query.named() else { return Ok(None) };
+        let namespace = self.aliases.canonical_namespace(namespace);
+        let is_named =
+            |entry: &&Arc<Entry>| *entry.namespace == *namespace && name_and_system(entry).0 == name;
+        let entry = entries.iter().find(is_named);
+        // No Module has this system: what is known because of a list, which reviews only what exists, does not count here.
+        let module = ModuleRef { namespace, name, system: "*", holder: entry.map(|entry| &*entry.object) };
+        match self.access.may_download(&requester.identity, requester.peer, module).await {
+            Ok(()) => Ok(entry.cloned()),
+            Err(denied @ Denied::Unavailable { .. }) => Err(denied),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+/// Whether a list shows an entry. Words match the aliases of a namespace too.
+fn selected<'a>(query: &'a Query, aliases: &'a Aliases) -> impl Fn(&Entry) -> bool + 'a {
+    let namespace = query.namespace.as_deref().map(|namespace| aliases.canonical_namespace(namespace));
+    let matches = query.matcher();
+    move |entry: &Entry| {
+        let (name, system) = name_and_system(entry);
+        namespace.is_none_or(|namespace| namespace == &*entry.namespace)
+            && query.name.as_deref().is_none_or(|wanted| wanted == name)
+            && query.provider.as_deref().is_none_or(|provider| provider == system)
+            && matches(&text(entry, aliases))
+    }
+}
+
+/// The text that is searched: the addresses and the description.
+fn text(entry: &Entry, aliases: &Aliases) -> String {
+    let (name, system) = name_and_system(entry);
+    let namespaces = std::iter::once(&*entry.namespace).chain(aliases.of(&entry.namespace));
+    let addresses: Vec<String> = namespaces.map(|namespace| format!("{namespace}/{name}/{system}")).collect();
+    format!("{} {}", addresses.join(" "), entry.description.as_deref().unwrap_or_default())
+}
+
+/// Name and system of the claimed address; of one that claims none, the name of the object.
+pub(super) fn name_and_system(entry: &Entry) -> (&str, &str) {
+    match &entry.claim {
+        Ok(address) => (&address.name, &address.system),
+        Err(_) => (&entry.object, ""),
+    }
 }
 
 /// The entries to which the viewer has a right, as far as they can be reviewed.
@@ -40,7 +111,7 @@ pub(super) async fn visible(
     permitted.await.unwrap_or(Err(Denied::API_SERVER))
 }
 
-/// The same without a limit of time. Each namespace is reviewed as a whole first. If that is denied, its first hundred Modules
+/// The same without a limit of time. Each namespace is reviewed as a whole first. Where that is denied, the first hundred Modules
 /// are reviewed one by one. What the limits of reviews do not permit to review is not shown; if nothing is shown because of them,
 /// that is an error, as is any other review without an answer.
 async fn permitted(
@@ -66,36 +137,32 @@ async fn permitted(
             outcome => outcome.map(Some),
         }
     };
-    let (left, is_part) = (AtomicUsize::new(ONE_BY_ONE_IN_ALL), AtomicBool::new(false));
-    let may_ask = |position: usize| {
-        let may =
-            position < ONE_BY_ONE && left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
-        if !may {
-            is_part.store(true, Relaxed);
-        }
-        may
-    };
     let namespaces = stream::iter(namespaces.into_iter().map(|(namespace, entries)| async move {
-        match has(namespace, "".into()).await? {
-            Some(true) => return Ok(entries),
-            Some(false) => {}
-            None => return Ok(Vec::new()),
-        }
-        let selected = entries.into_iter().enumerate().take_while(|(position, _)| may_ask(*position));
-        let one_by_one = stream::iter(selected.map(|(_, entry)| async move {
-            let has = has(entry.namespace.clone(), entry.object.clone()).await?;
-            Ok(has.unwrap_or(false).then_some(entry))
-        }));
-        let permitted: Vec<Option<Arc<Entry>>> = one_by_one.buffered(AT_ONCE).try_collect().await?;
-        Ok(permitted.into_iter().flatten().collect())
+        Ok::<_, Denied>((has(namespace, "".into()).await?, entries))
     }));
-    let permitted: Vec<Vec<Arc<Entry>>> = namespaces.buffered(AT_ONCE).try_collect().await?;
-    let permitted = permitted.concat();
+    let namespaces: Vec<(Option<bool>, Vec<Arc<Entry>>)> = namespaces.buffered(AT_ONCE).try_collect().await?;
+    let (mut permitted, mut one_by_one): (Vec<Arc<Entry>>, Vec<Arc<Entry>>) = (Vec::new(), Vec::new());
+    let mut is_part = false;
+    for (has_all, entries) in namespaces {
+        match has_all {
+            Some(true) => permitted.extend(entries),
+            Some(false) => {
+                is_part |= entries.len() > ONE_BY_ONE;
+                one_by_one.extend(entries.into_iter().take(ONE_BY_ONE));
+            }
+            None => {}
+        }
+    }
+    is_part |= one_by_one.len() > ONE_BY_ONE_IN_ALL;
+    one_by_one.truncate(ONE_BY_ONE_IN_ALL);
+    let one_by_one = stream::iter(one_by_one.into_iter().map(|entry| async move {
+        let has = has(entry.namespace.clone(), entry.object.clone()).await?;
+        Ok::<_, Denied>(has.unwrap_or(false).then_some(entry))
+    }));
+    let one_by_one: Vec<Option<Arc<Entry>>> = one_by_one.buffered(AT_ONCE).try_collect().await?;
+    permitted.extend(one_by_one.into_iter().flatten());
     match limited.get() {
         Some(denied) if permitted.is_empty() => Err(*denied),
-        limited => {
-            let is_part = limited.is_some() || is_part.into_inner();
-            Ok(Visible { entries: permitted, is_part })
-        }
+        limited => Ok(Visible { entries: permitted, is_part: is_part || limited.is_some() }),
     }
 }

@@ -5,26 +5,30 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 
 use super::attempt::Attempt;
 use super::callback::{self, Tokens};
 use super::login::Login;
 use super::sign_in_error::SignInError;
+use crate::controller::bulkhead::Bulkhead;
+use crate::domain::hash_of;
 use crate::registry::auth::{Discovery, Endpoints};
 use crate::registry::client::loggable;
+use crate::registry::http::Peer;
 
 const REFRESH: Duration = Duration::from_mins(10);
 /// Time between attempts while they fail: from the first value to the second.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Codes that are exchanged at once.
 const EXCHANGES: usize = 16;
+/// The same for one client.
+const PER_PEER: usize = EXCHANGES / 2;
 
 pub(super) struct Provider {
     pub login: Login,
     source: Discovery,
     known: ArcSwapOption<ProviderMetadata>,
-    exchanges: Semaphore,
+    exchanges: Bulkhead,
 }
 
 /// The last metadata of the provider.
@@ -36,7 +40,7 @@ pub(super) struct ProviderMetadata {
 
 impl Provider {
     pub(super) fn new(login: Login, source: Discovery) -> Self {
-        Self { login, source, known: ArcSwapOption::empty(), exchanges: Semaphore::new(EXCHANGES) }
+        Self { login, source, known: ArcSwapOption::empty(), exchanges: Bulkhead::new(EXCHANGES, PER_PEER) }
     }
 
     /// What is known; nothing until the provider has answered once.
@@ -75,8 +79,9 @@ impl Provider {
         known: &ProviderMetadata,
         code: &str,
         attempt: &Attempt,
+        peer: Peer,
     ) -> Result<Tokens, SignInError> {
-        let Ok(_permit) = self.exchanges.try_acquire() else {
+        let Some(_permit) = self.exchanges.try_acquire(hash_of(peer)) else {
             return Err(SignInError::later("Too many people are signing in at the moment: try again."));
         };
         let form = self.login.exchange(code, attempt);

@@ -158,15 +158,13 @@ impl Sessions {
             )
         })?;
         let code = answer.code(provider.login.issuer.url())?;
-        access.may_sign_in(peer).map_err(SignInError::denied)?;
         let known = provider.known().ok_or_else(not_known)?;
-        let count = |refused: &SignInError| {
-            if refused.is_failed_token {
-                access.failed_to_sign_in(peer);
-            }
+        let exchange = async {
+            let tokens = provider.exchange(&known, code, &attempt, peer).await?;
+            check_id_token(&provider.login, &tokens.id_token, &attempt).await?;
+            Ok::<_, SignInError>(tokens)
         };
-        let tokens = provider.exchange(&known, code, &attempt).await.inspect_err(count)?;
-        check_id_token(&provider.login, &tokens.id_token, &attempt).await.inspect_err(count)?;
+        let tokens = counted(access, peer, exchange).await?;
         let token = callback::choose(&tokens, &provider.login.issuer)?;
         self.begin(access, &SecretString::from(token), &attempt.back, peer).await
     }
@@ -208,6 +206,20 @@ impl Sessions {
             SignInError::new(StatusCode::NOT_FOUND, "Not Found", sentence)
         })
     }
+}
+
+/// A sign-in at the identity provider, which counts as a failed token until it has another result: the client may leave before.
+pub(super) async fn counted<T>(
+    access: &Access,
+    peer: Peer,
+    sign_in: impl Future<Output = Result<T, SignInError>>,
+) -> Result<T, SignInError> {
+    access.begin_sign_in(peer).map_err(SignInError::denied)?;
+    let result = sign_in.await;
+    if !result.as_ref().is_err_and(|refused| refused.is_failed_token) {
+        access.uncount_sign_in(peer);
+    }
+    result
 }
 
 pub(super) async fn check_id_token(

@@ -23,7 +23,7 @@ pub(super) fn identity(
         return Err(denied::CLAIM_MISSING);
     }
     let Mapped { claim, prefix } = &issuer.user;
-    if claim == "email" && claims.get("email_verified") != Some(&Value::Bool(true)) {
+    if is_unverified(claims, claim) {
         return Err(denied::EMAIL_UNVERIFIED);
     }
     let user = format!("{prefix}{}", text(claims, claim)?);
@@ -48,6 +48,11 @@ fn groups(claims: &Claims, mapping: &Groups) -> Result<Vec<String>, &'static str
     Ok(groups)
 }
 
+/// Whether a claim is an address that may be that of another user.
+fn is_unverified(claims: &Claims, name: &str) -> bool {
+    name == "email" && claims.get("email_verified") != Some(&Value::Bool(true))
+}
+
 /// A claim with a text that is not empty.
 fn text<'a>(claims: &'a Claims, name: &str) -> Result<&'a str, &'static str> {
     match claims.get(name) {
@@ -64,6 +69,7 @@ fn values<'a>(claims: &'a Claims, name: &str) -> Result<Vec<&'a str>, &'static s
         // Entra ID leaves the groups out if there are too many for the token: the user would seem to have none.
         None | Some(Value::Null) if is_elsewhere() => return Err(denied::CLAIM_UNUSABLE),
         None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(_) if is_unverified(claims, name) => return Err(denied::EMAIL_UNVERIFIED),
         Some(Value::Array(list)) => list.as_slice(),
         Some(one) => std::slice::from_ref(one),
     };

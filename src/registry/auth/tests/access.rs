@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,6 +17,9 @@ use crate::registry::auth::identity::{Identity, Kind};
 use crate::registry::auth::review::Right;
 use crate::registry::auth::settings::{AccessError, AccessSettings};
 use crate::registry::http::Peer;
+
+const NO_TOKEN: &str = "token required: set TF_TOKEN_registry_acme_io";
+const NO_TOKEN_BUT_LOGIN: &str = "token required: set TF_TOKEN_registry_acme_io, or run terraform login";
 
 fn module<'a>(name: &'a str, holder: Option<&'a str>) -> ModuleRef<'a> {
     ModuleRef { namespace: "platform", name, system: "aws", holder }
@@ -63,10 +67,10 @@ async fn a_bad_token_is_never_anonymous() {
     assert_eq!(access.identify(&basic, PEER).await, Err(Denied::Unauthenticated(denied::NOT_BEARER)));
     let strict = server.access(AccessSettings::default());
     let without = strict.identify(&HeaderMap::new(), PEER).await;
-    assert_eq!(without, Err(Denied::Unauthenticated(denied::NO_TOKEN)));
+    assert_eq!(without, Err(Denied::Unauthenticated(NO_TOKEN)));
     let login = server.access(AccessSettings { login: true, ..AccessSettings::default() });
     let without = login.identify(&HeaderMap::new(), PEER).await;
-    assert_eq!(without, Err(Denied::Unauthenticated(denied::NO_TOKEN_BUT_LOGIN)));
+    assert_eq!(without, Err(Denied::Unauthenticated(NO_TOKEN_BUT_LOGIN)));
 }
 
 #[tokio::test]
@@ -130,7 +134,7 @@ async fn public_means_everybody_and_one_more_review() {
     assert_eq!(access.may_download(&ann, PEER, module("public", None)).await, Ok(()));
     assert_eq!(access.may_download(&anonymous, PEER, module("public", None)).await, Ok(()));
     let private = access.may_download(&anonymous, PEER, module("private", None)).await;
-    assert_eq!(private, Err(Denied::Unauthenticated(denied::NO_TOKEN)));
+    assert_eq!(private, Err(Denied::Unauthenticated(NO_TOKEN)));
     assert_eq!(access.may_download(&ann, PEER, module("private", None)).await, Err(Denied::Forbidden));
     let reviews = server.0.lock().unwrap().accesses.clone();
     assert_eq!(
@@ -215,10 +219,7 @@ async fn a_peer_with_failed_tokens_is_limited_and_others_go_on() {
     assert_eq!(server.counts().0, reviews);
     // A cached token, no token, and another peer.
     assert!(identity(&access, "user-ann").await.is_ok());
-    assert_eq!(
-        access.identify(&HeaderMap::new(), PEER).await,
-        Err(Denied::Unauthenticated(denied::NO_TOKEN))
-    );
+    assert_eq!(access.identify(&HeaderMap::new(), PEER).await, Err(Denied::Unauthenticated(NO_TOKEN)));
     let other = Peer::of([192, 0, 2, 2].into());
     assert!(access.identify(&bearer("user-bob"), other).await.is_ok());
 }
@@ -236,9 +237,65 @@ async fn a_failed_token_counts_although_its_client_leaves() {
     while server.counts().0 < 30 {
         tokio::task::yield_now().await;
     }
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
     let next = identity(&access, "wrong-30").await;
     assert!(matches!(next, Err(Denied::TooMany { .. })), "{next:?}");
+}
+
+#[tokio::test]
+async fn refusals_count_although_clients_leave_or_send_all_at_once() {
+    let server = Server::default();
+    let access = server.access(AccessSettings::default());
+    let ann = identity(&access, "user-ann").await.unwrap();
+    let start = Instant::now();
+    // One more each second.
+    let most = |count: usize| count + 1 + usize::try_from(start.elapsed().as_secs()).unwrap();
+    let mut reviewed = Vec::new();
+    for number in 0..126 {
+        let name = format!("name-{number}");
+        let mut request = std::pin::pin!(access.may_download(&ann, PEER, module(&name, None)));
+        if futures::poll!(request.as_mut()).is_pending() {
+            reviewed.push(name.clone());
+        }
+    }
+    assert!((60..=most(60)).contains(&reviewed.len()), "{}", reviewed.len());
+    // The reviews end without their clients.
+    for name in &reviewed {
+        assert_eq!(access.may_download(&ann, PEER, module(name, None)).await, Err(Denied::Forbidden));
+    }
+    for number in 126..300 {
+        let name = format!("name-{number}");
+        if access.may_download(&ann, PEER, module(&name, None)).await == Err(Denied::Forbidden) {
+            reviewed.push(name);
+        }
+    }
+    assert!(reviewed.len() <= most(60), "{}", reviewed.len());
+}
+
+/// Clients can fill the queue. If they could prolong a permission by that, it would count although it was withdrawn.
+#[tokio::test]
+async fn reviews_that_cannot_be_sent_mean_an_outage_only_if_reviews_fail() {
+    for (is_away, expected) in [(false, Denied::BUSY), (true, Denied::API_SERVER)] {
+        let server = Server::default();
+        let access = server.access(AccessSettings::default());
+        let mut clients = Vec::new();
+        for number in 0..6 {
+            clients.push(identity(&access, &format!("user-{number}")).await.unwrap());
+        }
+        server.set_away(is_away);
+        let _ = access.may_download(&clients[5], PEER, module("first", None)).await;
+        server.set_delay(Duration::from_hours(1));
+        // More than run and wait.
+        for client in &clients[..5] {
+            for number in 0..60 {
+                let name = format!("name-{number}");
+                let mut request = std::pin::pin!(access.may_download(client, PEER, module(&name, None)));
+                assert!(futures::poll!(request.as_mut()).is_pending(), "{number}");
+            }
+        }
+        let last = access.may_download(&clients[5], PEER, module("last", None)).await;
+        assert_eq!(last, Err(expected));
+    }
 }
 
 #[tokio::test]

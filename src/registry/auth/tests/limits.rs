@@ -41,6 +41,21 @@ fn the_stated_wait_suffices() {
 }
 
 #[test]
+fn what_is_taken_back_does_not_count() {
+    let (limit, start) = (Limit::per_minute(30), Instant::now());
+    limit.take_back(KEY, start);
+    for number in 0..100 {
+        assert_eq!(limit.take(KEY, start), Ok(()), "{number}");
+        limit.take_back(KEY, start);
+    }
+    for _ in 0..30 {
+        limit.take(KEY, start).unwrap();
+    }
+    limit.take_back(KEY, start);
+    assert_eq!((limit.take(KEY, start), limit.take(KEY, start).is_err()), (Ok(()), true));
+}
+
+#[test]
 fn a_peer_is_an_address_or_a_64() {
     let proxies = TrustedProxies::default();
     let peer = |text: &str| proxies.peer(text.parse().unwrap(), &HeaderMap::new());

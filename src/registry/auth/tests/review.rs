@@ -4,7 +4,7 @@ use kube::core::Status;
 
 use super::doubles::{AUDIENCE, jwt};
 use crate::registry::auth::identity::Kind;
-use crate::registry::auth::review::{Right, access_review, identity, permits, without_token};
+use crate::registry::auth::review::{Right, access_review, identity, permits, token_review, without_token};
 
 fn accepted() -> TokenReviewStatus {
     TokenReviewStatus {
@@ -42,6 +42,14 @@ fn an_identity_is_taken_over_unchanged() {
     let read = access_review(&identity, Right::Read, "team-a", "eks").spec.resource_attributes.unwrap();
     assert_eq!((read.verb.as_deref(), read.resource.as_deref()), (Some("get"), Some("modules")));
     assert_eq!(read.subresource, None, "the object itself");
+}
+
+#[test]
+fn an_empty_list_may_be_null() {
+    let review = TokenReview { status: Some(accepted()), ..TokenReview::default() };
+    let mut answer = serde_json::to_value(&review).unwrap();
+    answer["status"]["user"]["extra"]["empty"] = serde_json::Value::Null;
+    assert_eq!(token_review(answer).unwrap(), review);
 }
 
 #[test]

@@ -6,11 +6,11 @@ use proptest::prelude::*;
 
 use crate::registry::auth::bounded::Bounded;
 use crate::registry::auth::denied::Denied;
-use crate::registry::auth::review_cache::{Failure, ReviewCache, ReviewKeys, ReviewResult, TIMES};
+use crate::registry::auth::review_cache::{ReviewCache, ReviewKeys, ReviewResult, TIMES};
 
 type Cache = ReviewCache<&'static str, &'static str>;
 
-const FAILURE: Failure = Failure { denied: Denied::API_SERVER, remember: true, stale: true };
+const FAILED: ReviewResult<&str, &str> = ReviewResult::Failed(Denied::API_SERVER);
 
 /// Longer ones would let a right count that was taken away, and others would have to wait for one that was given.
 #[test]
@@ -51,14 +51,14 @@ fn while_reviews_fail_a_yes_counts_for_ten_minutes_from_its_review() {
     let after = |seconds| start + Duration::from_secs(seconds);
     let _ = cache.store(&known, yes(None), start);
     for at in [61, 300, 599] {
-        assert_eq!(cache.store(&known, ReviewResult::Failed(FAILURE), after(at)), Ok(Ok("ann")), "{at}");
+        assert_eq!(cache.store(&known, FAILED, after(at)), Ok(Ok("ann")), "{at}");
         // The failure is remembered for 5 seconds.
         assert_eq!(cache.known(&known, after(at)), Some(Ok(Ok("ann"))));
         assert_eq!(cache.known(&known, after(at + 5)), None);
     }
-    assert_eq!(cache.store(&known, ReviewResult::Failed(FAILURE), after(600)), Err(Denied::API_SERVER));
+    assert_eq!(cache.store(&known, FAILED, after(600)), Err(Denied::API_SERVER));
     let unknown = keys(2, 2);
-    assert_eq!(cache.store(&unknown, ReviewResult::Failed(FAILURE), start), Err(Denied::API_SERVER));
+    assert_eq!(cache.store(&unknown, FAILED, start), Err(Denied::API_SERVER));
     assert_eq!(cache.known(&unknown, after(4)), Some(Err(Denied::API_SERVER)));
     assert_eq!(cache.known(&unknown, after(5)), None);
 }
@@ -66,32 +66,35 @@ fn while_reviews_fail_a_yes_counts_for_ten_minutes_from_its_review() {
 #[test]
 fn a_client_that_waits_as_requested_finds_no_remembered_failure() {
     let (cache, start, keys) = (Cache::new(9, TIMES), Instant::now(), keys(1, 1));
-    let failed = cache.store(&keys, ReviewResult::Failed(FAILURE), start);
+    let failed = cache.store(&keys, FAILED, start);
     let seconds = failed.unwrap_err().retry_after().unwrap();
     assert_eq!(cache.known(&keys, start + Duration::from_secs(seconds.into())), None);
     assert!(cache.known(&keys, start + Duration::from_secs(2)).is_some());
 }
 
 #[test]
-fn what_is_public_outlives_failing_reviews_but_not_the_limit_of_one_identity() {
+fn what_is_public_outlives_failing_reviews_but_not_those_that_are_too_many() {
     let (cache, start, public) = (Cache::new(9, TIMES), Instant::now(), keys(1, 1));
     let _ = cache.store(&public, yes(None), start);
     let limited = Denied::TooMany { phrase: "wait", retry_after: 1 };
     let at =
         |denied, seconds| cache.yes_despite(denied, &public, start + Duration::from_secs(seconds)).is_some();
-    assert_eq!([at(limited, 59), at(limited, 60), at(limited, 599)], [true, false, false]);
+    for many in [limited, Denied::BUSY] {
+        assert_eq!([at(many, 59), at(many, 60), at(many, 599)], [true, false, false], "{many:?}");
+    }
     let failed = Denied::API_SERVER;
     assert_eq!([at(failed, 59), at(failed, 60), at(failed, 599), at(failed, 600)], [true, true, true, false]);
 }
 
 #[test]
-fn a_failure_of_an_identity_provider_prolongs_nothing() {
+fn only_an_api_server_that_is_away_prolongs_a_permission() {
     let (cache, start, keys) = (Cache::new(9, TIMES), Instant::now(), keys(1, 1));
     let _ = cache.store(&keys, yes(None), start);
-    let failure = Failure { denied: Denied::identity_provider(5), remember: false, stale: false };
     let later = start + Duration::from_secs(61);
-    assert_eq!(cache.store(&keys, ReviewResult::Failed(failure), later), Err(Denied::identity_provider(5)));
-    assert_eq!(cache.known(&keys, later), None);
+    for denied in [Denied::identity_provider(5), Denied::BUSY] {
+        assert_eq!(cache.store(&keys, ReviewResult::Failed(denied), later), Err(denied));
+        assert_eq!(cache.known(&keys, later), None);
+    }
 }
 
 #[test]

@@ -133,6 +133,25 @@ async fn each_download_and_each_archive_is_a_line_without_secrets() {
 }
 
 #[tokio::test]
+async fn a_refused_identity_is_a_line_with_what_to_bind() {
+    let (log, _guard) = Log::start();
+    let registry = Registry::new();
+    for path in ["acme/eks/aws/versions", "platform/eks/aws/versions", "platform/eks/aws/1.0.0/download"] {
+        for headers in [&[BOB][..], &[ANN], &[], &[("authorization", "Bearer wrong")]] {
+            registry.get(&format!("/v1/modules/{path}"), headers).await;
+        }
+    }
+    let text = log.text();
+    let lines: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["fields"].clone()).collect();
+    let is_refusal = |line: &&Value| line["message"].as_str().unwrap().starts_with("refused;");
+    let [line] = lines.iter().filter(is_refusal).collect::<Vec<_>>()[..] else { panic!("{text}") };
+    let fields = ["user", "groups", "namespace", "module"].map(|name| line[name].as_str().unwrap());
+    assert_eq!(fields, ["bob", "system:authenticated", "platform", "platform/eks/aws"]);
+    assert!(!text.contains("user-bob"), "{text}");
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_before_its_answer_is_logged_and_counted() {
     let (log, _guard) = Log::start();
     let registry = Registry::new();

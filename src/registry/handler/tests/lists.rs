@@ -80,20 +80,67 @@ async fn a_list_that_is_a_part_does_not_say_that_there_is_nothing_else() {
     let registry = registry();
     let whole = registry.get("/v1/modules", &[ANN]).await.json();
     assert!(whole["meta"].get("is_incomplete").is_none(), "{whole}");
-    for number in 0..130 {
-        let (mut module, _) = module(&format!("m{number}"), &format!("m{number}"), &json!([]));
-        module["metadata"]["namespace"] = json!("team");
-        registry.serve((module, Vec::new()));
-    }
+    serve_team(&registry, 130);
     registry.server.permit("bob", "team", "m99");
     // In the order of their names, this is the last one, which is not reviewed.
     let all = registry.get("/", &[BOB]).await.text();
     assert!(all.contains("modules may be missing here") && !all.contains("There is no module"), "{all}");
     assert_eq!(registry.get("/v1/modules", &[BOB]).await.json()["meta"]["is_incomplete"], true);
     let found = registry.get("/?q=team+m99", &[BOB]).await.text();
-    assert!(found.contains("team/") && !found.contains("may be missing"), "{found}");
+    assert!(found.contains("team/") && found.contains(">1 module<"), "{found}");
+    assert_eq!(registry.get("/v1/modules/team/m99", &[BOB]).await.json()["meta"]["is_incomplete"], true);
     let past = registry.get("/?q=team+m99&offset=5000", &[BOB]).await.text();
     assert!(past.contains("team/") && !past.contains("Previous"), "{past}");
+}
+
+/// Serves Modules `m0`, `m1` and so on in the namespace `team`.
+fn serve_team(registry: &Registry, count: usize) {
+    for number in 0..count {
+        let (mut module, _) = module(&format!("m{number}"), &format!("m{number}"), &json!([]));
+        module["metadata"]["namespace"] = json!("team");
+        registry.serve((module, Vec::new()));
+    }
+}
+
+/// Neither by the number of reviews, which takes time, nor by bytes.
+#[tokio::test]
+async fn no_list_shows_what_others_have() {
+    let registry = registry();
+    serve_team(&registry, 101);
+    for (number, (there, none)) in [
+        ("/search?q=eks", "/search?q=ekx"),
+        ("/team", "/tean"),
+        ("?namespace=team", "?namespace=tean"),
+        // It is the last one in the order of the names, which a list does not review.
+        ("/team/m99", "/team/none"),
+        ("/team/m0", "/team/none"),
+        ("/search?q=team+m99", "/search?q=team+none"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for is_list_known in [false, true] {
+            let mut seen = Vec::new();
+            for path in [there, none] {
+                let token = format!("Bearer user-{number}-{is_list_known}-{}", path == there);
+                let stranger = [("authorization", token.as_str())];
+                if is_list_known {
+                    registry.get("/v1/modules", &stranger).await;
+                }
+                let before = registry.server.counts().1;
+                let answer = registry.get(&format!("/v1/modules{path}"), &stranger).await;
+                seen.push((registry.server.counts().1 - before, answer.status, answer.text()));
+            }
+            assert_eq!(seen[0], seen[1], "{there} {is_list_known}");
+        }
+    }
+    // Nor while reviews fail.
+    assert_eq!(registry.get(&format!("{ADDRESS}/versions"), &[BOB]).await.status, StatusCode::FORBIDDEN);
+    registry.server.set_away(true);
+    for word in ["m1", "none"] {
+        let answer = registry.get(&format!("/v1/modules/search?q={word}"), &[BOB]).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{word}");
+    }
 }
 
 #[tokio::test]

@@ -108,8 +108,8 @@ async fn a_list_does_not_wait_long_for_reviews_and_a_message_for_none() {
         module["metadata"]["namespace"] = json!(format!("team-{namespace}"));
         registry.serve((module, Vec::new()));
     }
-    // Eight of 82 reviews at a time: some rounds of each list.
-    registry.server.set_delay(Duration::from_millis(200));
+    // Sixteen of 85 reviews at a time: some rounds of each list.
+    registry.server.set_delay(Duration::from_millis(250));
     let slow = registry.get("/", &[ANN]).await;
     assert_eq!((slow.status, slow.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "6"));
     assert!(slow.text().contains("the Kubernetes API does not answer"), "{}", slow.text());

@@ -47,6 +47,7 @@ async fn a_page_never_says_that_clients_install_a_withdrawn_version() {
     for (version, is_installed) in [("1.0.0", true), ("1.1.0", false)] {
         let page = registry.get(&format!("{NET}/{version}"), &[ANN]).await.text();
         has_all(&page, &["ImmutableContentChanged"]);
+        assert_eq!(page.contains("the tag of an immutable version was moved"), is_installed, "{page}");
         let says = ["Clients still install", "class=\"snippet\""].map(|words| page.contains(words));
         assert_eq!(says, [is_installed; 2], "{version}: {page}");
     }
@@ -80,7 +81,11 @@ async fn a_page_that_is_not_found_says_so_in_its_status_line() {
         registry.server.permit("ann", "platform", "none");
         let answer = registry.get(&path, &[ANN]).await;
         assert_eq!((answer.status, &*answer.phrase), (StatusCode::NOT_FOUND, "Not Found"), "{path}");
+        // A folder without documentation may not exist: then no client could install it.
+        assert!(!answer.text().contains("class=\"snippet\""), "{path}");
     }
+    let page = registry.get(&format!("{PAGE}/1.1.0/wrappers/x"), &[ANN]).await.text();
+    has_all(&page, &["no documentation of this folder", "href=\"/modules/platform/eks/aws/1.1.0\">Show the"]);
 }
 
 #[tokio::test]
@@ -148,6 +153,10 @@ async fn a_search_finds_a_namespace_by_its_aliases() {
         has_all(&list, &["href=\"/modules/platform/eks/aws\""]);
         let json = registry.get(&format!("/v1/modules/search?q={words}"), &[ANN]).await.json();
         assert_eq!(json["modules"][0]["namespace"], "platform", "{words}: {json}");
+    }
+    for (path, list) in [("/modules", "/"), ("/modules/acme/eks/", "/?q=acme/eks")] {
+        let answer = registry.get(path, &[]).await;
+        assert_eq!((answer.status, answer.header("location")), (StatusCode::FOUND, list), "{path}");
     }
     for words in ["acme/s3", "acme2"] {
         has_all(&registry.get(&format!("/?q={words}"), &[ANN]).await.text(), &["No module matches"]);

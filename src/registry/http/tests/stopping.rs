@@ -40,6 +40,16 @@ async fn closing_ends_idle_connections_and_lets_requests_end() {
 }
 
 #[tokio::test]
+async fn a_connection_without_a_request_delays_the_end_for_a_moment() {
+    // Longer than the end may take.
+    let served = Served::start(Limits { headers: SHORT * 40, ..LIMITS }).await;
+    let mut silent = served.connect().await;
+    served.stopper.close();
+    assert_eq!(rest(&mut silent).await, "");
+    tokio::time::timeout(DEADLINE / 2, served.task).await.expect("it ends").unwrap();
+}
+
+#[tokio::test]
 async fn a_request_that_does_not_end_is_aborted() {
     let served = Served::start(Limits { finish: SHORT, ..LIMITS }).await;
     let mut busy = served.connect().await;

@@ -1,7 +1,11 @@
 //! What the identity provider sends, and what it is sent.
 
+use std::net::TcpListener;
+use std::task::Poll;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 use url::Url;
@@ -9,9 +13,11 @@ use url::Url;
 use crate::registry::auth::tests::doubles::{Server, jwt, with_issuer};
 use crate::registry::auth::token::Unverified;
 use crate::registry::auth::{Access, Denied, Endpoints};
+use crate::registry::http::Peer;
 use crate::registry::session::attempt::Attempt;
 use crate::registry::session::callback::{CallbackQuery, choose, is_answer, tokens};
-use crate::registry::session::sessions::check_id_token;
+use crate::registry::session::provider::{Provider, ProviderMetadata};
+use crate::registry::session::sessions::{check_id_token, counted};
 use crate::registry::session::{Login, LoginError, LoginSettings, SignInError};
 
 const ISSUER: &str = "https://login.acme.io";
@@ -189,6 +195,51 @@ async fn only_what_the_browser_brought_counts_as_a_failed_token() {
         (SignInError::provider("The identity provider does not answer: try again."), false),
     ] {
         assert_eq!(refused.is_failed_token, counts, "{}", refused.sentence);
+    }
+}
+
+#[tokio::test]
+async fn a_sign_in_counts_as_failed_until_it_has_another_result() {
+    let (access, peer) = (access(), Peer::of([192, 0, 2, 1].into()));
+    for (is_failed_token, expected) in
+        [(false, StatusCode::BAD_GATEWAY), (true, StatusCode::TOO_MANY_REQUESTS)]
+    {
+        let result = || async move { Err::<(), _>(SignInError::provider("No.").counted(is_failed_token)) };
+        for _ in 0..40 {
+            let _ = counted(&access, peer, async { Ok(()) }).await;
+            let _ = counted(&access, peer, result()).await;
+        }
+        let last = counted(&access, peer, result()).await.unwrap_err();
+        assert_eq!(last.status, expected);
+    }
+    let leaving = Peer::of([192, 0, 2, 2].into());
+    for number in 0..30 {
+        let mut sign_in = Box::pin(counted(&access, leaving, std::future::pending::<Result<(), _>>()));
+        assert!(futures::poll!(sign_in.as_mut()).is_pending(), "{number}");
+    }
+    let next = counted(&access, leaving, async { Ok(()) }).await.unwrap_err();
+    assert_eq!(next.status, StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
+async fn one_client_cannot_make_all_exchanges() {
+    let access = access();
+    let login = login(&access);
+    // It accepts connections, and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let token = url(&format!("https://{}/token", silent.local_addr().unwrap()));
+    let known = ProviderMetadata { endpoints: Endpoints { token, ..endpoints() }, document: Bytes::new() };
+    let source = login.issuer.discovery(&[]).unwrap();
+    let (provider, attempt) = (Provider::new(login, source), Attempt::new("/", 0));
+    let mut exchanges = Vec::new();
+    for (client, count, is_refused) in [(1, 8, false), (1, 1, true), (2, 8, false), (3, 1, true)] {
+        for number in 0..count {
+            let peer = Peer::of([192, 0, 2, client].into());
+            let mut exchange = Box::pin(provider.exchange(&known, "code", &attempt, peer));
+            let polled = futures::poll!(exchange.as_mut());
+            assert_eq!(matches!(polled, Poll::Ready(Err(_))), is_refused, "{client} {number}");
+            exchanges.push(exchange);
+        }
     }
 }
 

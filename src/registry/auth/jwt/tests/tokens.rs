@@ -199,6 +199,11 @@ fn claims_are_mapped() {
         assert_eq!(map(email, all), Err(denied::EMAIL_UNVERIFIED));
     }
     assert_eq!(map(email, json!({ "email": "a@b" })), Err(denied::EMAIL_UNVERIFIED));
+    let groups = "{username: {claim: sub, prefix: 'e:'}, groups: {claims: [email], prefix: 'e:'}}";
+    let verified = json!({ "sub": "ann", "email": "a@b", "email_verified": true });
+    assert_eq!(map(groups, verified).unwrap().groups, ["e:email:a@b"]);
+    assert_eq!(map(groups, json!({ "sub": "ann", "email": "a@b" })), Err(denied::EMAIL_UNVERIFIED));
+    assert!(map(groups, json!({ "sub": "ann" })).unwrap().groups.is_empty());
 }
 
 #[test]
