@@ -55,7 +55,8 @@ impl Authorization {
 /// GitHub's answer to a request for a token.
 struct Minting {
     status: StatusCode,
-    received: Timestamp,
+    /// GitHub's clock.
+    time: Option<Timestamp>,
     body: Vec<u8>,
     message: Option<String>,
 }
@@ -116,19 +117,21 @@ impl<'a, T: Transport> Session<'a, T> {
         if !is_narrow {
             minting = self.ask_for_token(app, Scope::Everything).await?;
         }
-        let Minting { status, received, body, message } = minting;
+        let Minting { status, time, body, message } = minting;
         match (status.as_u16(), message) {
             (201, _) => {
                 let unreadable =
                     |_| FetchError::Unexpected { host: host.clone(), status: 201, message: None };
                 let Granted { token, expires_at, permissions } =
                     serde_json::from_slice(&body).map_err(unreadable)?;
+                let received = time.unwrap_or_else(Timestamp::now);
                 let lifetime = Duration::try_from(expires_at.duration_since(received)).unwrap_or_default();
                 let reads_contents = permissions.is_some_and(|given| given.get("contents").is_some());
                 Ok(Minted { token: token.into(), lifetime, lacks_contents: !is_narrow && !reads_contents })
             }
             (401, Some(message)) if ["('iat')", "('exp')"].iter().any(|claim| message.contains(claim)) => {
-                let seconds = received.duration_since(Timestamp::now()).unsigned_abs().as_secs();
+                let difference = time.map(|time| time.duration_since(Timestamp::now()).unsigned_abs());
+                let seconds = difference.map(|difference| difference.as_secs());
                 Err(FetchError::ClocksDiffer { host: host.clone(), seconds, message })
             }
             (code @ (401 | 403 | 404 | 422), Some(message)) => {
@@ -156,14 +159,14 @@ impl<'a, T: Transport> Session<'a, T> {
         }
         let body = bounded_body(response).await;
         let message = explanation(&body, None);
-        let received = server_time(&headers).unwrap_or_else(Timestamp::now);
+        let time = server_time(&headers);
         let answer =
             Answer { status, headers: &headers, message: message.as_deref(), authorized: true, sent };
         self.record(&account, &account.host, answer)?;
         if is_page(&headers) && !status.is_server_error() {
             return Err(FetchError::WebPage { host: account.host });
         }
-        Ok(Minting { status, received, body, message })
+        Ok(Minting { status, time, body, message })
     }
 
     /// Records an answer of `host`; an error if it is a rate limit.

@@ -36,10 +36,11 @@ pub enum FetchError {
     TokenDoubted { status: u16, what: String, since: Instant },
     /// GitHub rejects the App's signature because of the times in it.
     #[error(
-        "{host} rejects the App's signature (HTTP 401): {message}; the clocks of the operator's node and of {host} differ by \
-         {seconds} s: correct the one that is wrong"
+        "{host} rejects the App's signature (HTTP 401): {message}; the clocks of the operator's node and of {host} differ{}: \
+         correct the one that is wrong",
+        by(*seconds)
     )]
-    ClocksDiffer { host: String, seconds: u64, message: String },
+    ClocksDiffer { host: String, seconds: Option<u64>, message: String },
     /// The credential is valid, and access is denied (single sign-on, address allow list, missing permission).
     #[error("{host} denies access (HTTP {status}): {message}")]
     Forbidden { host: String, status: u16, message: String },
@@ -120,6 +121,11 @@ pub(super) fn advice_on_page(authenticated: bool) -> &'static str {
     } else {
         "set githubClientConfig.useAuthenticatedClient, or check the proxy"
     }
+}
+
+/// The difference of two clocks, if the answer shows the other clock.
+fn by(seconds: Option<u64>) -> String {
+    seconds.map(|seconds| format!(" by {seconds} s")).unwrap_or_default()
 }
 
 /// GitHub's explanation at the end of a message.

@@ -21,6 +21,8 @@ const RECENT: Duration = Duration::from_mins(1);
 const WORKED: Duration = Duration::from_hours(1);
 /// Shortest time between two requests with a token that is in doubt.
 const DOUBTED: Duration = Duration::from_secs(5);
+/// With this many answers, the old ones are forgotten.
+const MANY: usize = 1024;
 
 /// How long a missing repository is the answer to other fetches. This is short, because it may be created, or made accessible, at any
 /// time, while a Version waits an hour after this answer.
@@ -31,9 +33,12 @@ const MISSING: Duration = Duration::from_secs(10);
 pub(super) struct Refusals(Mutex<HashMap<Account, (Instant, Option<FetchError>)>>);
 
 impl Refusals {
-    /// Records `error` if it is a rejection of the account's credential. Returns the error to report.
+    /// Records `error` if it is a rejection of the account's credential, or of a signature by a wrong clock. Returns the error to
+    /// report.
     pub(super) fn record(&self, account: &Account, error: FetchError, now: Instant) -> FetchError {
-        let FetchError::CredentialRefused { status, what } = &error else { return error };
+        if !matches!(error, FetchError::CredentialRefused { .. } | FetchError::ClocksDiffer { .. }) {
+            return error;
+        }
         let mut all = self.0.lock();
         let is_personal = matches!(account.identity, Identity::Token(_));
         let since = match all.get(account) {
@@ -41,18 +46,28 @@ impl Refusals {
             Some((_, Some(FetchError::TokenDoubted { since, .. }))) => Some(*since),
             _ => None,
         };
-        let reported = match since.filter(|since| is_within(RECENT, *since, now)) {
-            Some(since) => FetchError::TokenDoubted { status: *status, what: what.clone(), since },
-            None => error,
+        let reported = match (since.filter(|since| is_within(RECENT, *since, now)), error) {
+            (Some(since), FetchError::CredentialRefused { status, what }) => {
+                FetchError::TokenDoubted { status, what, since }
+            }
+            (_, error) => error,
         };
         all.retain(|_, (at, _)| is_within(WORKED, *at, now));
         all.insert(account.clone(), (now, Some(reported.clone())));
         reported
     }
 
-    /// Records that GitHub accepted the account's credential.
+    /// Records that GitHub accepted the account's credential. That counts later for personal tokens only.
     pub(super) fn accepted(&self, account: &Account, now: Instant) {
-        self.0.lock().insert(account.clone(), (now, None));
+        let mut all = self.0.lock();
+        if !matches!(account.identity, Identity::Token(_)) {
+            all.remove(account);
+            return;
+        }
+        if all.len() >= MANY {
+            all.retain(|_, (at, _)| is_within(WORKED, *at, now));
+        }
+        all.insert(account.clone(), (now, None));
     }
 
     /// The recent rejection of the account, unless the caller's `last` attempt ended after it: that attempt has reported it, and
@@ -188,6 +203,8 @@ mod tests {
         };
         refusals.accepted(&app, at(6_000));
         assert!(!is_doubted(&app, 6_001));
+        refusals.accepted(&app, at(6_002));
+        assert!(!refusals.0.lock().contains_key(&app));
     }
 
     #[test]
@@ -228,5 +245,10 @@ mod tests {
             refusals.record(&account(&number.to_string()), refused(""), start + Duration::from_mins(number));
         }
         assert_eq!(refusals.0.lock().len(), 60);
+        let refusals = Refusals::default();
+        for number in 0..5_000_u64 {
+            refusals.accepted(&account(&number.to_string()), start + Duration::from_mins(number));
+        }
+        assert!(refusals.0.lock().len() <= MANY, "tokens that were replaced are forgotten");
     }
 }

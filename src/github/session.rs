@@ -83,9 +83,12 @@ impl<T: Transport> Session<'_, T> {
                     return Ok(End::Body { response: Box::new(response), served_by: url, moved });
                 }
                 StatusCode::NOT_FOUND => {
-                    let message = explanation(&bounded_body(response).await, None);
-                    if at_api && message.is_none() {
-                        return Err(self.refusal(&authority(&url), status, None));
+                    if at_api {
+                        if explanation(&bounded_body(response).await, None).is_none() {
+                            return Err(self.refusal(&authority(&url), status, None));
+                        }
+                    } else {
+                        drain(response).await;
                     }
                     self.api_of_other_host(&url).map_or(Ok(()), Err)?;
                     let handed_over = serves_archives(&url) || (temporary && foreign);
@@ -183,11 +186,12 @@ impl<T: Transport> Session<'_, T> {
         }
         let answer = Answer { status, headers: &headers, message: message.as_deref(), authorized, sent };
         self.record(&self.account, &host, answer)?;
-        let page = is_page(&headers);
-        if serves_archives(url) && matches!(status, StatusCode::BAD_REQUEST | StatusCode::REQUEST_TIMEOUT) {
+        let (page, archives) = (is_page(&headers), serves_archives(url));
+        // That host explains in plain text.
+        let message = message.or_else(|| plain_text(&body, token).filter(|_| archives && !page));
+        if archives && matches!(status, StatusCode::BAD_REQUEST | StatusCode::REQUEST_TIMEOUT) {
             // Under load, GitHub rejects valid requests, and may do so again on the same connection.
             self.client.transport.forget_connections();
-            let message = message.or_else(|| plain_text(&body, token).filter(|_| !page));
             return Err(FetchError::Server { host, status: status.as_u16(), message });
         }
         if authorized && page && status.is_client_error() {

@@ -1,7 +1,10 @@
 //! Transport of one HTTP request over TLS. Proxies and trusted certificates come from [`Settings`] and the environment;
 //! redirects, rate limits and retries are the caller's.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 
 use http::header::ACCEPT;
 use octocrab::{
@@ -25,6 +28,10 @@ use crate::domain::Mutex;
 
 /// Time limit for a connection, including TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an unused connection is kept, which is shorter than servers and proxies keep it.
+const IDLE: Duration = Duration::from_secs(30);
+/// How long each request has a new connection after [`Transport::forget_connections`]: until no connection from before is kept.
+const FORGET: Duration = IDLE.saturating_mul(2);
 /// Error bodies are read up to this many bytes.
 const LONGEST_ERROR_BODY: usize = 64 * 1024;
 /// Time limit for reading the rest of an unused body, which makes its connection available to the next request.
@@ -56,30 +63,40 @@ pub(super) trait Transport: Send + Sync {
         scope: Scope,
     ) -> impl Future<Output = Result<Response, FetchError>> + Send;
 
-    /// Sends no further request on a connection that exists now. Running downloads continue.
+    /// Sends no further request on a connection that is unused now. Running downloads continue.
     fn forget_connections(&self);
 }
 
 /// Requests over TLS only, through the system's proxy if there is one.
 #[derive(Debug)]
 pub(super) struct Https {
-    client: Mutex<Client>,
-    settings: Settings,
+    pooled: Client,
+    /// Opens a connection for each request. A client that is built later would read the system's certificates again, which may
+    /// fail without an error.
+    unpooled: Client,
+    /// When connections were last forgotten.
+    forgotten: Mutex<Option<Instant>>,
 }
 
 impl Https {
     pub(super) fn new(settings: &Settings) -> Result<Self, ClientError> {
-        let client = Mutex::new(Self::client(settings)?);
-        Ok(Self { client, settings: settings.clone() })
+        let client = |most_idle| Self::build(settings, most_idle);
+        Ok(Self { pooled: client(usize::MAX)?, unpooled: client(0)?, forgotten: Mutex::default() })
     }
 
-    fn client(settings: &Settings) -> Result<Client, reqwest::Error> {
+    /// The client for the next request.
+    fn client(&self) -> &Client {
+        let is_recent = self.forgotten.lock().is_some_and(|at| at.elapsed() < FORGET);
+        if is_recent { &self.unpooled } else { &self.pooled }
+    }
+
+    fn build(settings: &Settings, most_idle: usize) -> Result<Client, reqwest::Error> {
         Client::builder()
             .https_only(true)
             // HTTP/2 would use a connection again after a timeout, also one whose packets are lost behind a proxy.
             .http1_only()
-            // Shorter than servers and proxies keep an unused connection.
-            .pool_idle_timeout(Duration::from_secs(30))
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(most_idle)
             .redirect(redirect::Policy::none())
             .referer(false)
             .connect_timeout(CONNECT_TIMEOUT)
@@ -93,7 +110,7 @@ impl Https {
 
 impl Transport for Https {
     async fn get(&self, url: &Url, token: Option<&SecretString>) -> Result<Response, FetchError> {
-        let mut request = self.client.lock().get(url.clone());
+        let mut request = self.client().get(url.clone());
         if let Some(token) = token {
             request =
                 request.bearer_auth(token.expose_secret()).header(ACCEPT, "application/vnd.github+json");
@@ -107,7 +124,7 @@ impl Transport for Https {
     async fn mint(&self, api: &Url, app: &AppKey, scope: Scope) -> Result<Response, FetchError> {
         let base = api.as_str().parse().map_err(|e: http::uri::InvalidUri| FetchError::network(api, &e))?;
         let auth = AppAuth { app_id: AppId(app.app_id), key: app.key.clone() };
-        let client = self.client.lock().clone();
+        let client = self.client().clone();
         let Ok(octocrab) = OctocrabBuilder::new_empty()
             .with_service(ReqwestConnector::new(client))
             .with_layer(&BaseUriLayer::new(base))
@@ -121,10 +138,7 @@ impl Transport for Https {
     }
 
     fn forget_connections(&self) {
-        // The same settings were accepted before.
-        if let Ok(client) = Self::client(&self.settings) {
-            *self.client.lock() = client;
-        }
+        *self.forgotten.lock() = Some(Instant::now());
     }
 }
 
@@ -196,8 +210,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_is_forgotten_is_not_used_again() {
         let authority = Authority::new("forgotten").unwrap();
-        let answer =
-            |connection| Reply::status(if connection == 0 { 400 } else { 200 }, "400: Invalid request");
+        let answer = |connection| Reply::status([400, 200, 201][connection], "400: Invalid request");
         let server = Server::start(&authority, move |asked| answer(asked.connection)).unwrap();
         let roots = vec![reqwest::Certificate::from_pem(authority.pem().as_bytes()).unwrap()];
         let client = Https::new(&Settings { roots, ..Settings::default() }).unwrap();
@@ -206,7 +219,11 @@ mod tests {
         assert_eq!(first.status(), 400);
         drain(first).await;
         client.forget_connections();
-        assert_eq!(client.get(&url, None).await.unwrap().status(), 200);
+        for status in [200, 201] {
+            let next = client.get(&url, None).await.unwrap();
+            assert_eq!(next.status(), status, "each has a new connection");
+            drain(next).await;
+        }
     }
 
     #[tokio::test]

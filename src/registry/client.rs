@@ -36,7 +36,12 @@ impl ClientInfo {
 
 /// A text of a client as it may appear in a log line. All but control characters stays as it is, so that a user is found by name.
 pub(crate) fn loggable(text: &str) -> String {
-    let (mut line, mut room) = (String::new(), LONGEST_TEXT);
+    loggable_within(text, LONGEST_TEXT)
+}
+
+/// The same with another limit, in characters.
+pub(crate) fn loggable_within(text: &str, mut room: usize) -> String {
+    let mut line = String::new();
     for c in text.chars() {
         let is_escaped = c.is_control() || is_bidi_control(c);
         let shown = if is_escaped { c.escape_default().to_string() } else { c.to_string() };
@@ -80,6 +85,7 @@ mod tests {
             assert_eq!(loggable(text), expected);
         }
         assert_eq!(loggable(&"é".repeat(129)), "é".repeat(128));
+        assert_eq!(loggable_within(&"é".repeat(129), 200), "é".repeat(129));
         assert_eq!(loggable(&"\t".repeat(65)), "\\t".repeat(64), "escapes count too");
         assert_eq!(loggable(&format!("{}\u{1b}", "a".repeat(125))), "a".repeat(125));
     }

@@ -171,7 +171,8 @@ impl Drop for UploadPermit<'_> {
 /// Whether other uploads would probably be rejected too: the cause is neither this file nor this key.
 fn applies_to_others(cause: &Cause) -> bool {
     use Cause as C;
-    !matches!(cause, C::File { .. } | C::EntityTooLarge | C::BodyTooLarge | C::InvalidAddress(_))
+    let is_of_file = matches!(cause, C::File { .. } | C::EntityTooLarge | C::BodyTooLarge);
+    !is_of_file && !matches!(cause, C::Retained { .. } | C::InvalidAddress(_))
 }
 
 fn is_unverified(cause: &Cause) -> bool {

@@ -22,7 +22,11 @@ impl StorageError {
     fn reason(&self) -> Reason {
         match &self.cause {
             Cause::BucketMissing => Reason::BucketNotFound,
-            Cause::InvalidBucket | Cause::InvalidAddress(_) | Cause::WrongRegion { .. } => {
+            Cause::InvalidBucket
+            | Cause::InvalidAddress(_)
+            | Cause::WrongRegion { .. }
+            // Another server redirects, which no retry ends.
+            | Cause::Other { status: Some(301..=303 | 307 | 308), code: None, .. } => {
                 Reason::BucketMisconfigured
             }
             // Retried, because they are resolved in AWS, where no change of a Kubernetes object shows it.
@@ -114,6 +118,13 @@ mod tests {
                 failure(operation, status, code),
                 (Reason::StorageUnavailable, Class::Retry),
                 "{status}"
+            );
+        }
+        for (operation, status) in [(Head, 302), (Put, 301), (Delete, 308)] {
+            assert_eq!(
+                failure(operation, status, None),
+                (Reason::BucketMisconfigured, Class::Stalled),
+                "a redirect by a proxy"
             );
         }
         assert!(!Reason::needs_fetch("StorageRefused"));

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use futures::stream;
+use futures::{StreamExt as _, stream};
 use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
@@ -41,6 +41,7 @@ struct Answer {
     headers: Vec<(&'static str, String)>,
     chunks: Vec<&'static [u8]>,
     cut: bool,
+    endless: bool,
 }
 
 impl Answer {
@@ -51,7 +52,7 @@ impl Answer {
 }
 
 fn answer(status: u16, body: &'static str) -> Answer {
-    Answer { status, headers: Vec::new(), chunks: vec![body.as_bytes()], cut: false }
+    Answer { status, headers: Vec::new(), chunks: vec![body.as_bytes()], cut: false, endless: false }
 }
 
 fn redirect(status: u16, to: impl Into<String>) -> Answer {
@@ -89,7 +90,9 @@ impl Script {
         if given.cut {
             chunks.push(Err(io::ErrorKind::UnexpectedEof.into()));
         }
-        response.body(reqwest::Body::wrap_stream(stream::iter(chunks))).unwrap().into()
+        let end =
+            if given.endless { stream::pending().left_stream() } else { stream::empty().right_stream() };
+        response.body(reqwest::Body::wrap_stream(stream::iter(chunks).chain(end))).unwrap().into()
     }
 }
 
@@ -196,7 +199,9 @@ async fn the_other_spelling_takes_two_more() {
 
 #[tokio::test]
 async fn anonymous_tells_a_missing_tag_from_a_missing_repository() {
-    let no_tag = github([site("1.0.0", "none"), site("v1.0.0", "none")]);
+    let endless = Answer { endless: true, ..answer(404, "404") };
+    let none = (format!("{LOAD}none"), vec![endless, answer(404, "404: Not Found")]);
+    let no_tag = github([site("1.0.0", "none"), site("v1.0.0", "none"), none]);
     let error = no_tag.error(&Credential::Anonymous).await;
     assert!(matches!(&error, FetchError::TagNotFound { tried, .. } if tried.len() == 2), "{error}");
 
@@ -484,38 +489,55 @@ async fn a_rejection_without_an_explanation_is_not_about_the_credential() {
             }
         }
     }
-    // An Enterprise Server may serve archives under the same name, with plain text about a missing tag.
+}
+
+/// An Enterprise Server without subdomains serves archives under its own name. That service answers in plain text.
+#[tokio::test]
+async fn a_plain_text_of_the_service_of_archives_is_an_explanation() {
     let api = "https://ghes.example/api/v3/repos/acme/net/zipball/refs/tags/1.0.0";
     let load = "https://ghes.example/_codeload/acme/net/legacy.zip/refs/tags/1.0.0";
-    let github = github([(api.to_owned(), vec![redirect(302, load)])]);
-    let repository = Repository::parse("https://ghes.example/acme/net").unwrap();
-    let credential = token();
-    let session = Session::new(&github, &repository, &credential);
-    let mut file = File::from_std(tempfile::tempfile().unwrap());
-    let error = session.fetch(&["1.0.0".to_owned()], ArchiveFormat::Zip, &mut file).await.unwrap_err();
-    assert!(matches!(error, FetchError::TagNotFound { .. }), "{error}");
-    assert_eq!(github.seen(), [api, load].map(|url| format!("{url} with pat")));
+    type Is = fn(&FetchError) -> bool;
+    let table: [(u16, Is); 3] = [
+        (404, |error| matches!(error, FetchError::TagNotFound { .. })),
+        (403, |error| matches!(error, FetchError::Forbidden { message, .. } if message == "no")),
+        (401, |error| matches!(error, FetchError::CredentialRefused { status: 401, .. })),
+    ];
+    for (status, is_right) in table {
+        let answers = [(api, redirect(302, load)), (load, answer(status, "no"))];
+        let github = github(answers.map(|(url, answer)| (url.to_owned(), vec![answer])));
+        let repository = Repository::parse("https://ghes.example/acme/net").unwrap();
+        let credential = token();
+        let session = Session::new(&github, &repository, &credential);
+        let mut file = File::from_std(tempfile::tempfile().unwrap());
+        let error = session.fetch(&["1.0.0".to_owned()], ArchiveFormat::Zip, &mut file).await.unwrap_err();
+        assert!(is_right(&error), "{status}: {error}");
+        assert_eq!(github.seen(), [api, load].map(|url| format!("{url} with pat")));
+    }
 }
 
 #[tokio::test]
 async fn times_in_a_signature_that_github_rejects_are_about_the_clocks() {
-    for (claim, is_time) in [
-        ("'Issued at' claim ('iat') must be an Integer", true),
-        ("'Expiration time' claim ('exp') is too far in the future", true),
-        ("'Issuer' claim ('iss') must be an Integer", false),
+    for (claim, differ) in [
+        ("'Issued at' claim ('iat') must be an Integer", Some("differ by 120")),
+        ("'Expiration time' claim ('exp') is too far in the future", Some("differ: correct")),
+        ("'Issuer' claim ('iss') must be an Integer", None),
     ] {
         let earlier = Timestamp::now() - Duration::from_mins(20);
         let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&earlier).unwrap();
         let body: &'static str = format!(r#"{{"message":"{claim}"}}"#).leak();
-        let github = github([(MINT.into(), vec![answer(401, body).header("date", date)])]);
+        let has_date = differ != Some("differ: correct");
+        let headers = has_date.then_some(("date", date)).into_iter().collect();
+        let github = github([(MINT.into(), vec![Answer { headers, ..answer(401, body) }])]);
         let app = Credential::App(app());
         let error = github.error(&app).await;
         let text = error.to_string();
-        let clocks = "the clocks of the operator's node and of api.github.com differ by 120";
-        assert_eq!(text.contains(clocks), is_time, "{text}");
-        assert!(text.contains(claim) && text.contains("clock") == is_time, "{text}");
-        let class = if is_time { Class::Retry } else { Class::Stalled };
-        assert_eq!((Failure::from(error).class, github.knows_rejection(&app)), (class, !is_time));
+        let clocks =
+            differ.map(|differ| format!("the clocks of the operator's node and of api.github.com {differ}"));
+        assert!(clocks.is_none_or(|clocks| text.contains(&clocks)), "{text}");
+        assert!(text.contains(claim) && text.contains("clock") == differ.is_some(), "{text}");
+        let class = if differ.is_some() { Class::Retry } else { Class::Stalled };
+        // Each further rejection would count against the address.
+        assert_eq!((Failure::from(error).class, github.knows_rejection(&app)), (class, true));
     }
 }
 

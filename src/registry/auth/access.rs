@@ -1,7 +1,7 @@
 //! Access control: identifies the sender of a request, and decides what this identity may download.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
@@ -11,16 +11,16 @@ use super::audience;
 use super::bearer;
 use super::denied::{self, Denied};
 use super::identify::Identifier;
-use super::identity::{Fields, Identity, Kind};
+use super::identity::{Identity, Kind};
 use super::jwt::{self, Issuer, Issuers};
 use super::limits::{Limit, LimitKey};
+use super::module_ref::{ModuleRef, keys};
 use super::refusal_log::RefusalLog;
 use super::review::{Reviewer, Right};
-use super::review_cache::{Decision, ReviewCache, ReviewKeys, ReviewResult, TIMES};
+use super::review_cache::{Decision, ReviewCache, ReviewResult, TIMES};
 use super::reviews::Reviews;
 use super::settings::{AccessError, AccessSettings};
 use super::static_tokens::StaticTokens;
-use crate::domain::Address;
 use crate::registry::http::Peer;
 use crate::registry::metrics::RegistryMetrics;
 
@@ -28,32 +28,12 @@ use crate::registry::metrics::RegistryMetrics;
 const DECISIONS: usize = 16_384;
 /// New reviews of permission, each minute, for one identity.
 const NEW_REVIEWS: u32 = 600;
+/// How long it takes until the last of them that lists leave to other requests are permitted again: 100 of 600.
+const SPARED_BY_LISTS: Duration = Duration::from_secs(10);
 /// Refusals each minute, for one identity.
 const REFUSALS: u32 = 60;
-
-/// The module that a request is for.
-#[derive(Clone, Copy, Debug)]
-pub struct ModuleRef<'a> {
-    /// The Kubernetes namespace: an alias is resolved already.
-    pub namespace: &'a str,
-    pub name: &'a str,
-    pub system: &'a str,
-    /// `metadata.name` of the Module that holds the address, if there is one.
-    pub holder: Option<&'a str>,
-}
-
-impl<'a> ModuleRef<'a> {
-    /// The module at an address, whose namespace is canonical and which the Module `holder` has.
-    pub fn at(address: &'a Address, holder: Option<&'a str>) -> Self {
-        let Address { namespace, name, system } = address;
-        Self { namespace, name, system, holder }
-    }
-
-    /// The name in the access review: that of the holder, else the one in the address.
-    pub fn object(&self) -> &'a str {
-        self.holder.unwrap_or(self.name)
-    }
-}
+/// Reviews at once, for one identity, that may become refusals: half of those that all identities together may have open.
+const OPEN: u32 = 144;
 
 /// Access control of one process.
 pub struct Access {
@@ -65,6 +45,7 @@ pub struct Access {
     decisions: Arc<ReviewCache<(), ()>>,
     new_reviews: Limit,
     refusals: Arc<Limit>,
+    open: Arc<Limit>,
     refusal_log: RefusalLog,
     reviews: Arc<Reviews>,
     metrics: RegistryMetrics,
@@ -96,6 +77,7 @@ impl Access {
             decisions: Arc::new(ReviewCache::new(DECISIONS, TIMES)),
             new_reviews: Limit::per_minute(NEW_REVIEWS),
             refusals: Arc::new(Limit::per_minute(REFUSALS)),
+            open: Arc::new(Limit::per_minute(OPEN)),
             refusal_log: RefusalLog::default(),
             reviews,
             metrics,
@@ -153,6 +135,24 @@ impl Access {
         let ModuleRef { namespace, name, system, .. } = module;
         self.refusal_log.refused(identity, namespace, &format!("{namespace}/{name}/{system}"));
         Err(Denied::Forbidden)
+    }
+
+    /// Whether a list shows `module`, which the client named, to `identity`. Denials count against the client. They are not logged,
+    /// since the words of a search may name nothing.
+    pub async fn finds(
+        &self,
+        identity: &Arc<Identity>,
+        peer: Peer,
+        module: ModuleRef<'_>,
+    ) -> Result<bool, Denied> {
+        self.permitted(identity, peer, Right::Download, module, Counts::AsRefusal).await
+    }
+
+    /// Whether the last review of `module` gave `identity` the right, and the answer is kept. It may have ended since.
+    pub fn had(&self, identity: &Identity, right: Right, module: ModuleRef<'_>) -> bool {
+        let now = Instant::now();
+        let has_yes = |identity| self.decisions.has_yes(&keys(identity, right, module), now);
+        has_yes(identity) || self.anonymous.as_deref().is_some_and(has_yes)
     }
 
     /// Whether a page shows `module` to `identity`. Denials here do not count against the client: the page chose the
@@ -215,20 +215,25 @@ impl Access {
             if counts != Counts::Already {
                 self.refusals.check(&limit_key, now).map_err(limited(denied::TOO_MANY_REFUSALS))?;
             }
-            self.new_reviews.take(limit_key, now).map_err(limited(denied::TOO_MANY_REVIEWS))?;
-            if counts == Counts::AsRefusal {
-                self.refusals.record(limit_key, now);
+            let wait = limited(denied::TOO_MANY_REVIEWS);
+            if counts == Counts::AsNothing {
+                let earlier = now.checked_sub(SPARED_BY_LISTS).unwrap_or(now);
+                self.new_reviews.check(&limit_key, earlier).map_err(wait)?;
             }
-            Ok(())
+            self.new_reviews.take(limit_key, now).map_err(wait)?;
+            if counts == Counts::AsRefusal { self.open.take(limit_key, now).map_err(wait) } else { Ok(()) }
         };
         let review = || {
             let (namespace, name) = (module.namespace.to_owned(), module.object().to_owned());
             let review = Arc::clone(&self.reviews).access(Arc::clone(identity), right, namespace, name);
-            let refusals = Arc::clone(&self.refusals);
+            let (refusals, open) = (Arc::clone(&self.refusals), Arc::clone(&self.open));
             async move {
-                let answer = review.await;
-                if counts == Counts::AsRefusal && answer != ReviewResult::No(()) {
-                    refusals.take_back(limit_key, Instant::now());
+                let (answer, now) = (review.await, Instant::now());
+                if counts == Counts::AsRefusal {
+                    open.take_back(limit_key, now);
+                    if answer == ReviewResult::No(()) {
+                        refusals.record(limit_key, now);
+                    }
                 }
                 answer
             }
@@ -240,7 +245,7 @@ impl Access {
 /// What a review counts as for the client that causes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Counts {
-    /// As a refusal until its answer is another one: the client may leave before, or send many requests at once.
+    /// As a refusal if that is its answer, also if the client leaves before.
     AsRefusal,
     /// As none: the client did not choose the module.
     AsNothing,
@@ -262,24 +267,6 @@ fn issuers(settings: &AccessSettings) -> Result<Issuers, AccessError> {
     let text = std::fs::read_to_string(&path).map_err(failed)?;
     let configs = jwt::parse(&text).map_err(|problem| AccessError::AuthConfig { path, problem })?;
     Issuers::new(configs, &settings.roots)
-}
-
-/// Two keys, so that timing does not show which of two addresses has a holder: a yes is kept by the object that is downloaded, a no
-/// by the requested address. If a no were kept by the object, it would be known when another address of that name is requested.
-fn keys(identity: &Identity, right: Right, module: ModuleRef<'_>) -> ReviewKeys {
-    let key = |kind: &str, parts: &[&str]| {
-        let fields = Fields::new().bytes(&identity.rights_key).text(kind);
-        parts.iter().fold(fields, |fields, part| fields.text(part)).digest()
-    };
-    let object = [module.namespace, module.object()];
-    match right {
-        Right::Download => ReviewKeys {
-            yes: key("object", &object),
-            no: key("address", &[module.namespace, module.name, module.system]),
-        },
-        // Reviewed only for Modules that are shown already.
-        Right::Read => ReviewKeys { yes: key("read", &object), no: key("read", &object) },
-    }
 }
 
 /// The label in metrics.

@@ -20,6 +20,7 @@ mod identify;
 mod identity;
 mod jwt;
 mod limits;
+mod module_ref;
 mod refusal_log;
 mod review;
 mod review_cache;
@@ -29,11 +30,12 @@ mod static_tokens;
 pub(super) mod token;
 pub(super) mod untrusted_json;
 
-pub use self::access::{Access, ModuleRef};
+pub use self::access::Access;
 pub use self::audience::own_token;
 pub use self::denied::Denied;
 pub use self::identity::{Identity, Kind};
 pub use self::jwt::{Discovery, Endpoints, Issuer};
+pub use self::module_ref::ModuleRef;
 pub use self::review::Right;
 pub use self::settings::{AccessError, AccessSettings};
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::identity::{Fields, Identity};
 use super::limits::{Limit, LimitKey};
-use crate::registry::client::loggable;
+use crate::registry::client::{loggable, loggable_within};
 
 /// Lines each minute about one user in one namespace.
 const OF_ONE: u32 = 1;
@@ -13,6 +13,8 @@ const OF_ONE: u32 = 1;
 const IN_ALL: u32 = 100;
 /// Groups in a line.
 const GROUPS: usize = 16;
+/// The longest user or group, in characters. An administrator copies them, and GitHub Actions and GitLab write long ones.
+const LONGEST_NAME: usize = 512;
 
 pub(super) struct RefusalLog {
     of_one: Limit,
@@ -31,9 +33,10 @@ impl RefusalLog {
         if !self.is_due(identity, namespace, Instant::now()) {
             return;
         }
-        let groups: Vec<String> = identity.groups.iter().take(GROUPS).map(|group| loggable(group)).collect();
+        let name = |text: &String| loggable_within(text, LONGEST_NAME);
+        let groups: Vec<String> = identity.groups.iter().take(GROUPS).map(name).collect();
         tracing::info!(
-            user = loggable(&identity.user),
+            user = name(&identity.user),
             groups = groups.join(", "),
             namespace,
             module = loggable(address),

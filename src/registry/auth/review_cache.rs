@@ -106,6 +106,11 @@ where
         self.known(keys, now)?.ok()?.ok()
     }
 
+    /// Whether the last answer that is kept is a yes, which may count only while reviews fail.
+    pub(super) fn has_yes(&self, keys: &ReviewKeys, now: Instant) -> bool {
+        self.state.lock().stale(keys, now).is_some()
+    }
+
     /// Returns what is known, or waits for the review of another caller, or starts one if `admit` permits it. The review
     /// continues when its caller gives up. The second value says whether this call started it.
     pub(super) async fn ask<F>(

@@ -141,7 +141,11 @@ impl Library {
     async fn docs(&self, namespace: Option<&str>, version: &ServedVersion, peer: Peer) -> DocsResult {
         let links = Links::of(version);
         let key = key(&version.archive, &links);
-        if let Some(known) = self.cache.lock().get(&key, Instant::now()) {
+        let known = {
+            let (mut cache, now) = (self.cache.lock(), Instant::now());
+            cache.get(&key, now).or_else(|| cache.get(&failure_key(&key, &version.archive), now))
+        };
+        if let Some(known) = known {
             return known;
         }
         if version.archive.size > LIMITS.archive_bytes {
@@ -185,7 +189,9 @@ impl Library {
             // A read that panics must not be the answer until the registry ends.
             let answer = AssertUnwindSafe(library.read(tenant, &archive, &links)).catch_unwind().await;
             let answer = answer.unwrap_or(Err(NoDocs::Disk));
-            library.cache.lock().put(key, answer.clone(), Instant::now());
+            let is_of_object = matches!(answer, Err(NoDocs::TooSlow | NoDocs::Store(_)));
+            let kept_by = if is_of_object { failure_key(&key, &archive) } else { key };
+            library.cache.lock().put(kept_by, answer.clone(), Instant::now());
             library.reading.lock().remove(&key);
             answer
         });
@@ -261,9 +267,18 @@ fn tenant(namespace: Option<&str>, key: DocsKey) -> u64 {
 
 /// The archive's checksum, so that a key never stands for other content, and what its links lead to.
 fn key(archive: &Archive, links: &Links) -> DocsKey {
+    digest(&archive.sha256, links.base.as_bytes())
+}
+
+/// The key of a failure of the object, which another object with the same content does not have.
+fn failure_key(key: &DocsKey, archive: &Archive) -> DocsKey {
+    digest(key, format!("{:?}", archive.location.location()).as_bytes())
+}
+
+fn digest(first: &[u8; 32], second: &[u8]) -> DocsKey {
     let mut hash = Context::new(&SHA256);
-    hash.update(&archive.sha256);
-    hash.update(links.base.as_bytes());
+    hash.update(first);
+    hash.update(second);
     let mut key = [0; 32];
     key.copy_from_slice(hash.finish().as_ref());
     key

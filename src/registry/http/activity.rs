@@ -172,7 +172,7 @@ impl Activity {
     pub(super) fn deadline(&self, limits: &Limits, now: Instant) -> Option<(Instant, CloseReason)> {
         let mut state = self.state.lock();
         let phase = match state.phase {
-            // A client that has sent nothing for so long has no request under way.
+            // Long enough for the first request of a client that has just connected, except over a very slow connection.
             Phase::Fresh if state.closing => Some((state.since + limits.headers / 5, CloseReason::Headers)),
             Phase::Fresh | Phase::Headers => Some((state.since + limits.headers, CloseReason::Headers)),
             Phase::Idle if state.blocked.is_none() => Some((state.since + limits.idle, CloseReason::Idle)),

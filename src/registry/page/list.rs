@@ -61,7 +61,7 @@ fn page(Visible { entries, is_part }: &Visible, readable: &[Arc<Entry>], query: 
         @if *is_part {
             p.notice.warn role="note" {
                 "The registry could not check your permission for every module, so modules may be missing here. Search for the \
-                 namespace and name of the module that you want."
+                 address of the module that you want: namespace, name and system."
             }
         } @else if entries.is_empty() {
             p {

@@ -146,13 +146,14 @@ impl Query {
         Self { offset, ..self.clone() }
     }
 
-    /// The namespace and the name that the query contains: those of its path and parameters, else its first words.
-    pub(super) fn named(&self) -> Option<(&str, &str)> {
+    /// The namespace, name and system that the query may contain: those of its path and parameters, else its first words.
+    pub(super) fn named(&self) -> Option<(&str, Option<&str>, Option<&str>)> {
         let words = self.words.split(|c: char| c == '/' || c.is_whitespace());
         let mut words = words.filter(|word| !word.is_empty());
         let namespace = self.namespace.as_deref().or_else(|| words.next())?;
-        let name = self.name.as_deref().or_else(|| words.next())?;
-        (is_module_name(namespace) && is_module_name(name)).then_some((namespace, name))
+        let name = self.name.as_deref().or_else(|| words.next()).filter(|name| is_module_name(name));
+        let system = self.provider.as_deref().or_else(|| words.next());
+        is_module_name(namespace).then_some((namespace, name, system))
     }
 
     /// Whether a text has all words of the query, in any order and in either case.
@@ -209,13 +210,14 @@ mod tests {
     #[test]
     fn a_query_names_a_module_by_its_path_its_parameters_or_its_words() {
         for (path, expected) in [
-            ("/?q=team+eks", Some(("team", "eks"))),
-            ("/?q=/team/eks/aws+x", Some(("team", "eks"))),
-            ("/v1/modules/search?q=eks&namespace=team", Some(("team", "eks"))),
-            ("/v1/modules/team?q=eks+x", Some(("team", "eks"))),
-            ("/v1/modules/team/eks?q=a+b&namespace=other", Some(("team", "eks"))),
-            ("/v1/modules/team", None),
-            ("/?q=eks", None),
+            ("/?q=team+eks", Some(("team", Some("eks"), None))),
+            ("/?q=/team/eks/aws+x", Some(("team", Some("eks"), Some("aws")))),
+            ("/v1/modules/search?q=eks&namespace=team", Some(("team", Some("eks"), None))),
+            ("/v1/modules/team?q=eks+x&provider=aws", Some(("team", Some("eks"), Some("aws")))),
+            ("/v1/modules/team/eks?q=a+b&namespace=other", Some(("team", Some("eks"), Some("a")))),
+            ("/v1/modules/team", Some(("team", None, None))),
+            ("/?q=eks", Some(("eks", None, None))),
+            ("/?q=eks+-a", Some(("eks", None, None))),
             ("/?q=-a+eks", None),
             ("/", None),
         ] {

@@ -19,6 +19,8 @@ const ONE_BY_ONE: usize = 100;
 const ONE_BY_ONE_IN_ALL: usize = 200;
 /// Reviews at once.
 const AT_ONCE: usize = 16;
+/// Seconds after which a list that the limits of reviews do not permit can be requested again.
+const LIST_PAUSE: u32 = 30;
 /// How long a list waits for its reviews. Later results are remembered for the next request.
 const LIST_WAIT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 
@@ -34,40 +36,55 @@ impl Pages {
     /// The Modules of a list, in their order. Which of them match the query has no effect on what is reviewed: otherwise the time,
     /// and the answers while reviews fail, would show which words the Modules of others contain.
     pub(super) async fn listed(&self, query: &Query, requester: &Requester) -> Result<Visible, Denied> {
-        let mut entries = self.index.entries();
-        let named = self.named(&entries, query, requester).await?;
-        entries.retain(|entry| named.as_ref().is_none_or(|named| !Arc::ptr_eq(named, entry)));
-        let mut visible = match visible(&self.access, requester, Right::Download, entries).await {
-            Err(Denied::TooMany { .. }) if named.is_some() => Visible { is_part: true, ..Visible::default() },
-            visible => visible?,
+        let entries = self.index.entries();
+        let (named, has_all) = self.named(&entries, query, requester).await;
+        let mut visible = if has_all && query.namespace.is_some() {
+            Visible::default()
+        } else {
+            match visible(&self.access, requester, Right::Download, entries).await {
+                Err(Denied::TooMany { .. }) if !named.is_empty() => {
+                    Visible { is_part: true, ..Visible::default() }
+                }
+                visible => visible?,
+            }
         };
         visible.entries.extend(named);
         let is_selected = selected(query, &self.aliases);
         visible.entries.retain(|entry| is_selected(entry));
         visible.entries.sort_by(|a, b| (&a.namespace, &a.object).cmp(&(&b.namespace, &b.object)));
+        visible.entries.dedup_by(|a, b| Arc::ptr_eq(a, b));
         Ok(visible)
     }
 
-    /// The Module whose namespace and name the query contains, for a viewer with the right to it. It may be none of those that a list
-    /// reviews. The right is reviewed whether there is such a Module or not.
+    /// What the query names, for a viewer with the right to it: all of a namespace, which is `true`, else one Module. It may be
+    /// nothing that a list reviews. The rights are reviewed whether there is such a namespace or Module or not.
     async fn named(
         &self,
         entries: &[Arc<Entry>],
         query: &Query,
         requester: &Requester,
-    ) -> Result<Option<Arc<Entry>>, Denied> {
-        let Some((namespace, name)) = query.named() else { return Ok(None) };
-        let namespace = self.aliases.canonical_namespace(namespace);
-        let is_named =
-            |entry: &&Arc<Entry>| *entry.namespace == *namespace && name_and_system(entry).0 == name;
-        let entry = entries.iter().find(is_named);
+    ) -> (Vec<Arc<Entry>>, bool) {
+        let Some((namespace, name, system)) = query.named() else { return (Vec::new(), false) };
+        let namespace = self.aliases.canonical_namespace(namespace).to_ascii_lowercase();
+        let of_namespace = entries.iter().filter(|entry| *entry.namespace == *namespace);
+        let of_namespace: Vec<&Arc<Entry>> = of_namespace.collect();
         // No Module has this system: what is known because of a list, which reviews only what exists, does not count here.
-        let module = ModuleRef { namespace, name, system: "*", holder: entry.map(|entry| &*entry.object) };
-        match self.access.may_download(&requester.identity, requester.peer, module).await {
-            Ok(()) => Ok(entry.cloned()),
-            Err(denied @ Denied::Unavailable { .. }) => Err(denied),
-            Err(_) => Ok(None),
+        let all = ModuleRef { namespace: &namespace, name: "", system: "*", holder: None };
+        match self.access.finds(&requester.identity, requester.peer, all).await {
+            Ok(true) => return (of_namespace.into_iter().cloned().collect(), true),
+            Ok(false) => {}
+            // The list decides.
+            Err(_) => return (Vec::new(), false),
         }
+        let Some(name) = name else { return (Vec::new(), false) };
+        let is_named = |entry: &&Arc<Entry>| name_and_system(entry).0.eq_ignore_ascii_case(name);
+        let entry = of_namespace
+            .into_iter()
+            .filter(is_named)
+            .max_by_key(|entry| (system == Some(name_and_system(entry).1), entry.served.is_some()));
+        let module = ModuleRef { name, holder: entry.map(|entry| &*entry.object), ..all };
+        let is_permitted = self.access.finds(&requester.identity, requester.peer, module).await;
+        (entry.filter(|_| is_permitted == Ok(true)).cloned().into_iter().collect(), false)
     }
 }
 
@@ -120,18 +137,15 @@ async fn permitted(
     right: Right,
     entries: Vec<Arc<Entry>>,
 ) -> Result<Visible, Denied> {
-    let mut namespaces: BTreeMap<Box<str>, Vec<Arc<Entry>>> = BTreeMap::new();
-    for entry in entries {
-        namespaces.entry(entry.namespace.clone()).or_default().push(entry);
-    }
+    let namespaces = by_namespace(access, requester, right, entries);
     let limited = &OnceLock::new();
     // `None` if the limits of reviews do not permit the review.
     let has = |namespace: Box<str>, object: Box<str>| async move {
         // `""` is all of a namespace.
         let module = ModuleRef { namespace: &namespace, name: &object, system: "", holder: Some(&object) };
         match access.sees(&requester.identity, requester.peer, right, module).await {
-            Err(denied @ Denied::TooMany { .. }) => {
-                limited.get_or_init(|| denied);
+            Err(Denied::TooMany { phrase, .. }) => {
+                limited.get_or_init(|| Denied::TooMany { phrase, retry_after: LIST_PAUSE });
                 Ok(None)
             }
             outcome => outcome.map(Some),
@@ -165,4 +179,23 @@ async fn permitted(
         Some(denied) if permitted.is_empty() => Err(*denied),
         limited => Ok(Visible { entries: permitted, is_part: is_part || limited.is_some() }),
     }
+}
+
+/// The entries of each namespace. Those to which the viewer had the right are first: the limits of reviews may not permit to review
+/// all.
+fn by_namespace(
+    access: &Access,
+    requester: &Requester,
+    right: Right,
+    entries: Vec<Arc<Entry>>,
+) -> Vec<(Box<str>, Vec<Arc<Entry>>)> {
+    let mut namespaces: BTreeMap<Box<str>, Vec<Arc<Entry>>> = BTreeMap::new();
+    for entry in entries {
+        namespaces.entry(entry.namespace.clone()).or_default().push(entry);
+    }
+    let mut namespaces: Vec<_> = namespaces.into_iter().collect();
+    namespaces.sort_by_cached_key(|(namespace, _)| {
+        !access.had(&requester.identity, right, ModuleRef { namespace, name: "", system: "", holder: None })
+    });
+    namespaces
 }

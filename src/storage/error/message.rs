@@ -1,7 +1,7 @@
 //! The messages of errors: what failed, and what to do.
 
 use super::cause::{Cause, Operation};
-use crate::domain::ObjectLocation;
+use crate::domain::{Endpoint, ObjectLocation};
 
 impl Operation {
     /// Whose request it is. Only the registry reports a GET.
@@ -101,9 +101,14 @@ pub fn advice_on_credentials(detail: &str) -> &'static str {
     }
 }
 
+pub(super) fn is_of_aws(endpoint: &str) -> bool {
+    endpoint.parse().is_ok_and(|endpoint: Endpoint| endpoint.belongs_to_aws())
+}
+
 /// A store other than AWS is often behind a proxy that changes what is signed.
 fn credentials_rejected(whose: &str, location: &ObjectLocation, code: &str) -> String {
-    let check = if code == "SignatureDoesNotMatch" && location.endpoint.is_some() {
+    let is_other_store = location.endpoint.as_deref().is_some_and(|endpoint| !is_of_aws(endpoint));
+    let check = if code == "SignatureDoesNotMatch" && is_other_store {
         "the keys, and that a proxy in front of the store passes Host and the x-amz headers on unchanged"
     } else {
         "the keys, their expiry and this machine's clock"

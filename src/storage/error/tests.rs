@@ -49,11 +49,14 @@ fn messages_say_what_where_and_what_to_do() {
 fn a_bucket_of_that_name_in_another_region_is_another_one_at_aws() {
     let elsewhere = || wrong_region(Some("eu-west-1"), "");
     let minio = Some("https://minio.example.com".to_owned());
+    let private = |region| Some(format!("https://bucket.vpce-1-2.s3.{region}.vpce.amazonaws.com"));
     for (endpoint, cause, expected) in [
         (None, elsewhere(), true),
         (None, wrong_region(None, ""), false),
         (None, Cause::BucketMissing, false),
         (minio, elsewhere(), false),
+        (private("us-west-2"), elsewhere(), true),
+        (private("eu-west-1"), elsewhere(), false),
     ] {
         let location = Box::new(ObjectLocation { endpoint, ..location() });
         let error = StorageError { operation: Head, location, cause };
@@ -145,9 +148,12 @@ fn only_an_unexplained_head_names_several_reasons() {
 #[test]
 fn a_wrong_signature_may_be_due_to_a_proxy_in_front_of_a_store() {
     let cause = |code: &str| Cause::CredentialsInvalid { code: code.to_owned() };
-    let minio = ObjectLocation { endpoint: Some("https://minio.example.com".into()), ..location() };
+    let at = |endpoint: &str| ObjectLocation { endpoint: Some(endpoint.to_owned()), ..location() };
+    let minio = at("https://minio.example.com");
+    let private = at("https://bucket.vpce-1-2.s3.us-west-2.vpce.amazonaws.com");
     for (location, code, expected) in [
         (&minio, "SignatureDoesNotMatch", true),
+        (&private, "SignatureDoesNotMatch", false),
         (&minio, "InvalidAccessKeyId", false),
         (&location(), "SignatureDoesNotMatch", false),
     ] {

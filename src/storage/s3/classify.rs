@@ -128,10 +128,12 @@ fn cause(region: &str, answer: &Answer<'_>) -> Cause {
         (413, _) => Cause::BodyTooLarge,
         _ if answer.throttles() => Cause::SlowDown { retry_after: answer.delay(), detail: answer.detail() },
         _ if RETAINED.contains(&code) => Cause::Retained { detail: answer.detail() },
-        (_, code) if code.starts_with("KMS.") => Cause::Kms { detail: answer.detail() },
-        (403, _) if answer.message.is_some_and(|text| text.contains("kms:")) => {
-            Cause::Kms { detail: answer.detail() }
+        // Garage repeats the access key ID, which is the secret key if both were swapped.
+        (403, _) if answer.says("No such key: ") => {
+            Cause::CredentialsInvalid { code: format!("{}: no such access key", presentable(code)) }
         }
+        (_, code) if code.starts_with("KMS.") => Cause::Kms { detail: answer.detail() },
+        (403, _) if answer.says("kms:") => Cause::Kms { detail: answer.detail() },
         (_, "ConditionalRequestConflict" | "OperationAborted") => Cause::Conflict,
         (403, _) => Cause::AccessDenied { detail: answer.detail() },
         (307 | 408 | 500 | 502..=599, _) | (_, "RequestTimeout" | "IncompleteBody" | "InternalError") => {
@@ -156,8 +158,15 @@ impl Answer<'_> {
 
     /// Whether a malformed `Authorization` header is so because of its region, and not because of the access key.
     fn is_about_region(&self, used: &str) -> bool {
-        let names = |word: &str| self.message.is_some_and(|message| message.contains(word));
-        self.right_region(used).is_some() || names("region") || names("scope")
+        let scope = self.message.and_then(|message| message.split_once("scope: "));
+        // Garage takes all after the first slash for the scope, also the rest of a secret key that was swapped with its ID.
+        let is_whole = scope.map(|(_, scope)| scope.split('/').count() == 4);
+        let is_region = is_whole.unwrap_or_else(|| self.says("region") || self.says("scope"));
+        self.right_region(used).is_some() || is_region
+    }
+
+    fn says(&self, words: &str) -> bool {
+        self.message.is_some_and(|message| message.contains(words))
     }
 
     /// The server that an answer redirects to. S3's own redirects have a code or an ID, and are about the region.

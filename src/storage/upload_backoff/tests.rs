@@ -92,6 +92,8 @@ fn one_that_was_given_up_leaves_it_to_the_next() {
     let _next = world.permit("vpc/3.zip", 3).unwrap();
     world.ended("vpc/4.zip", &Err(Cause::EntityTooLarge), 3);
     world.ended("vpc/4.zip", &Err(Cause::BodyTooLarge), 3);
+    world.ended("net/4.zip", &Err(Cause::Retained { detail: String::new() }), 3);
+    assert!(world.permit("net/5.zip", 3).is_ok(), "the store keeps that object alone");
     world.ended("vpc/4.zip", &Err(Cause::File { detail: String::new() }), 3);
     assert!(world.permit("vpc/2.zip", 3).is_err(), "what says nothing about the store changes nothing");
 }

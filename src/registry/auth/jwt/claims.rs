@@ -62,14 +62,15 @@ fn text<'a>(claims: &'a Claims, name: &str) -> Result<&'a str, &'static str> {
     }
 }
 
-/// A claim with a text or a list of texts. A claim that is missing makes no group, and neither does an empty text.
+/// A claim with a text or a list of texts. A claim that is missing makes no group, and neither does an empty
+/// text, or an address that is not verified.
 fn values<'a>(claims: &'a Claims, name: &str) -> Result<Vec<&'a str>, &'static str> {
     let is_elsewhere = || claims.get("_claim_names").is_some_and(|names| names.get(name).is_some());
     let list = match claims.get(name) {
         // Entra ID leaves the groups out if there are too many for the token: the user would seem to have none.
         None | Some(Value::Null) if is_elsewhere() => return Err(denied::CLAIM_UNUSABLE),
         None | Some(Value::Null) => return Ok(Vec::new()),
-        Some(_) if is_unverified(claims, name) => return Err(denied::EMAIL_UNVERIFIED),
+        Some(_) if is_unverified(claims, name) => return Ok(Vec::new()),
         Some(Value::Array(list)) => list.as_slice(),
         Some(one) => std::slice::from_ref(one),
     };

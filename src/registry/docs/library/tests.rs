@@ -39,6 +39,13 @@ async fn a_namespace_whose_store_is_too_slow_leaves_a_slot_to_others_if_there_ar
     }
     let text = metrics.text().unwrap();
     assert!(text.contains("s3_errors_total{kind=\"slow\"} 4\n"), "{text}");
+    // The failure is that of this object only.
+    let answer = library.begin([3; 32], archive.clone(), links, 1, 1).unwrap().await;
+    assert_eq!(answer.err(), Some(NoDocs::TooSlow));
+    let is_kept = |key: DocsKey| library.cache.lock().get(&key, Instant::now()).is_some();
+    let copy = self::archive("http://127.0.0.1:9".into());
+    assert!(is_kept(failure_key(&[3; 32], &archive)));
+    assert!(!is_kept([3; 32]) && !is_kept(failure_key(&[3; 32], &copy)));
 }
 
 #[tokio::test]

@@ -82,6 +82,16 @@ impl std::io::Write for Log {
 }
 
 #[tokio::test]
+async fn the_words_of_a_search_are_no_refusal_in_the_log() {
+    let (log, _guard) = Log::start();
+    let registry = Registry::new();
+    registry.get("/?q=vpc+endpoint", &[BOB]).await;
+    assert!(!log.text().contains("refused; to permit it"), "{}", log.text());
+    registry.get(&format!("{ADDRESS}/versions"), &[BOB]).await;
+    assert!(log.text().contains("refused; to permit it"), "{}", log.text());
+}
+
+#[tokio::test]
 async fn each_download_and_each_archive_is_a_line_without_secrets() {
     let (log, _guard) = Log::start();
     let registry = Registry::new();

@@ -21,6 +21,30 @@ async fn a_long_list_stays_within_the_limits_of_reviews() {
 }
 
 #[tokio::test]
+async fn one_right_among_many_namespaces_is_found_and_leaves_reviews_to_downloads() {
+    let registry = registry();
+    for number in 0..=700 {
+        let (mut module, _) = module(&format!("m{number}"), "net", &json!([]));
+        // It is the last one in the order of the names.
+        let namespace = if number == 700 { "zeta".to_owned() } else { format!("n{number}") };
+        module["metadata"]["namespace"] = json!(namespace);
+        registry.serve((module, Vec::new()));
+    }
+    registry.server.permit("ann", "zeta", "*");
+    let list = registry.get("/?namespace=zeta", &[ANN]).await.text();
+    has_all(&list, &["zeta/", ">1 module<"]);
+    assert_eq!(registry.server.counts().1, 1);
+    for path in ["/?q=zeta", "/?q=Zeta/net", "/", "/?q=net"] {
+        let list = registry.get(path, &[ANN]).await;
+        assert_eq!(list.status, StatusCode::OK, "{path}: {}", list.text());
+        has_all(&list.text(), &["zeta/", "modules may be missing here"]);
+    }
+    let nothing = registry.get("/", &[BOB]).await;
+    assert_eq!((nothing.status, nothing.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "30"));
+    assert_eq!(registry.get(&format!("{ADDRESS}/versions"), &[ANN]).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_client_that_follows_the_urls_of_a_list_gets_all_of_it() {
     let registry = registry();
     for name in ["net", "vpc"] {
@@ -89,6 +113,16 @@ async fn a_list_that_is_a_part_does_not_say_that_there_is_nothing_else() {
     let found = registry.get("/?q=team+m99", &[BOB]).await.text();
     assert!(found.contains("team/") && found.contains(">1 module<"), "{found}");
     assert_eq!(registry.get("/v1/modules/team/m99", &[BOB]).await.json()["meta"]["is_incomplete"], true);
+    // Of two with one name, the one with the system of the query.
+    for provider in ["aws", "azure"] {
+        let (mut module, _) = module(&format!("net-{provider}"), "net", &json!([]));
+        module["metadata"]["namespace"] = json!("team");
+        module["spec"]["moduleConfig"]["provider"] = json!(provider);
+        registry.serve((module, Vec::new()));
+        registry.server.permit("bob", "team", &format!("net-{provider}"));
+        let found = registry.get(&format!("/?q=Team/net/{provider}"), &[BOB]).await.text();
+        assert!(found.contains("team/") && found.contains(">1 module<"), "{found}");
+    }
     let past = registry.get("/?q=team+m99&offset=5000", &[BOB]).await.text();
     assert!(past.contains("team/") && !past.contains("Previous"), "{past}");
 }

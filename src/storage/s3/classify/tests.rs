@@ -131,12 +131,27 @@ fn the_right_region_is_named_where_s3_names_it() {
     );
     let keys =
         "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".";
-    let code = "AuthorizationHeaderMalformed".to_owned();
-    assert_eq!(right(&malformed(keys)), Cause::CredentialsInvalid { code });
+    let with_secret = format!("Authorization header malformed, {}", scope.replace(": ", ": HUNTER/2/"));
+    for message in [keys, &with_secret] {
+        let code = "AuthorizationHeaderMalformed".to_owned();
+        assert_eq!(right(&malformed(message)), Cause::CredentialsInvalid { code });
+    }
     let same = Answer { bucket_region: Some("us-west-2"), ..answer(400, "") };
     assert!(matches!(right(&same), Cause::Other { .. }));
     let hostile = Answer { bucket_region: Some("x; curl evil"), ..answer(301, "") };
     assert_eq!(right(&hostile), Cause::WrongRegion { right: None, detail: String::new() });
+}
+
+/// Garage repeats what it received as the access key ID.
+#[test]
+fn a_secret_key_that_was_sent_as_the_access_key_id_is_not_shown() {
+    let message =
+        Some("Forbidden: No such key: 7d37d093435a41f2aab8f13c19ba067d9776c90215f56614adad6ece597dbb34");
+    for operation in [Put, Delete, Get] {
+        let cause = failed(operation, &Answer { message, ..answer(403, "AccessDenied") });
+        let code = "AccessDenied: no such access key".to_owned();
+        assert_eq!(cause, Cause::CredentialsInvalid { code });
+    }
 }
 
 #[test]
