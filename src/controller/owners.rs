@@ -180,8 +180,7 @@ impl Owners {
     /// Records that the Module was reconciled, so each of its Versions has its digest. Returns whether it is the first time.
     pub fn reconciled(&self, uid: &str) -> bool {
         let mut state = self.0.lock();
-        let record = state.by_uid.get_mut(uid);
-        record.is_some_and(|record| !std::mem::replace(&mut record.reconciled, true))
+        state.by_uid.get_mut(uid).is_some_and(|record| !std::mem::replace(&mut record.reconciled, true))
     }
 
     /// What becomes of the objects of a Version: of all of them if it is being deleted, else of those that a move left behind.
@@ -242,13 +241,14 @@ impl State {
     }
 
     /// The records of the Modules whose deletion policy a Version has: that of its owner or, if it has lost its owner reference,
-    /// those of each Module with the name of the one that made it.
+    /// those of each Module with the name of the one that made it, unless it was gone before the Version's deletion was observed.
     fn modules_of(&mut self, version: &VersionState) -> Vec<&mut Record> {
         let Some(name) = version.former_module() else {
             return self.owner_of(version).into_iter().collect();
         };
         let is_named = |record: &&mut Record| record.name == name && record.namespace == version.namespace();
-        self.by_uid.values_mut().filter(is_named).collect()
+        let known = |r: &&mut Record| r.gone.is_none() || r.deletions.contains_key(version.uid());
+        self.by_uid.values_mut().filter(is_named).filter(known).collect()
     }
 
     fn has_listed(&self, version: &VersionState) -> bool {
@@ -272,12 +272,13 @@ impl Record {
     fn end(&mut self, now: Instant) -> Vec<String> {
         self.gone.get_or_insert(now);
         self.policy = std::mem::take(&mut self.policy).recording(std::iter::empty());
-        std::mem::take(&mut self.deletions).into_values().map(|deletion| deletion.name).collect()
+        self.deletions.values().map(|deletion| deletion.name.clone()).collect()
     }
 
     /// Undoes [`end`](Self::end), until the Module is reconciled again. Returns whether there was anything to undo.
     fn begin_again(&mut self) -> bool {
         self.reconciled &= self.gone.is_none();
+        self.deletions.retain(|_, _| self.gone.is_none());
         self.gone.take().is_some()
     }
 

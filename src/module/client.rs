@@ -107,7 +107,9 @@ impl<'a> ModuleClient<'a> {
             }
             Err(kube::Error::Api(status)) if is_refusal(&status) => {
                 let words = rejection("The status of the Module cannot be written", &status);
-                self.warn(Reason::VersionRefused, &words);
+                if self.ctx.memories.with(&uid, |memory| memory.rejected.add()).is_some() {
+                    self.warn(Reason::VersionRefused, &words);
+                }
                 return Ok(Written::Refused(words));
             }
             Err(error) => return Err(error),

@@ -8,6 +8,7 @@ use super::pace::StatusPace;
 use crate::api::state::ModuleState;
 use crate::controller::force_throttle::ForceThrottle;
 use crate::domain::Mutex;
+use crate::observe::log_limit::LogLimit;
 
 /// The shortest time between two reconciles that only Versions caused: otherwise each Version would cost a status write.
 pub(super) const MODULE_DEBOUNCE: Duration = Duration::from_secs(1);
@@ -31,6 +32,8 @@ pub struct Memory {
     pub pace: StatusPace,
     /// Until when no larger status is written: the last one was too large.
     pub too_large_until: Option<Instant>,
+    /// Rejected writes of the status.
+    pub(super) rejected: LogLimit,
 }
 
 impl Memories {

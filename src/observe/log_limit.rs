@@ -8,7 +8,7 @@ use tokio::time::Instant;
 const INTERVAL: Duration = Duration::from_mins(1);
 
 /// Counts events of one kind, and limits how often they are logged.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct LogLimit {
     count: u64,
     logged: Option<Instant>,

@@ -86,8 +86,7 @@ struct Run<'a> {
     attempt: Option<&'a Attempt>,
     /// The intact object that it has seen in the bucket.
     seen: Option<Seen>,
-    /// The identity of that object, unless it was stored where no object was: it may have been adopted from another name of the
-    /// bucket that it moves from.
+    /// The identity of that object, unless it is known to be in another bucket than the objects at the old locations.
     identity: Option<u64>,
 }
 

@@ -64,6 +64,13 @@ fn is_renamed(one: &ObjectLocation, other: &ObjectLocation) -> bool {
     !one.is_same_location(other) && folder(one).is_same_location(&folder(other))
 }
 
+/// Whether a move from each old location leaves a stored object. If nothing is at the new location, it is in another bucket then,
+/// not in the same one under another name.
+pub(crate) fn leaves_stored(version: &VersionState, location: &ObjectLocation) -> bool {
+    let status = &version.status;
+    status.synced && left_behind(version, location).iter().all(|old| status.is_recorded_at(old))
+}
+
 /// The recorded `fileName`, if the current one was made for content that is rejected now: `immutable` was turned on while that
 /// content was being stored.
 pub(crate) fn file_name_before(version: &VersionState, target: &Target) -> Option<String> {

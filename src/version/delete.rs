@@ -87,8 +87,12 @@ async fn at(
             tracing::info!(%location, "deleted an object");
             Ok(())
         }
-        None if is_recorded(version, location) && current.is_none() => confirm(ctx, object, location).await,
-        // A foreign object, a derived location, or perhaps another name of the current one.
+        // A DELETE might delete the current object, under another name of its bucket.
+        None if is_recorded(version, location) && current.is_some() => {
+            ctx.storage.confirm_missing(location).await.map_err(|error| classified(error).into())
+        }
+        None if is_recorded(version, location) => confirm(ctx, object, location).await,
+        // A foreign object, or a derived location.
         _ => Ok(()),
     }
 }
@@ -122,7 +126,7 @@ async fn delete(
 }
 
 /// A 404 on HEAD has no body, so it may come from a proxy instead of S3. Confirms it with a DELETE, whose success `Storage`
-/// accepts from S3 only. If S3 denies the DELETE, or allows none at all, the 404 is trusted.
+/// accepts from S3 only. If S3 denies the DELETE, the 404 is trusted; if it allows none at all, a GET confirms it.
 async fn confirm(
     ctx: &Context,
     object: &VersionClient,
@@ -130,9 +134,10 @@ async fn confirm(
 ) -> Result<(), AttemptError> {
     match delete(ctx, object, location).await {
         // S3 itself has answered, in its own form.
-        Err(AttemptError::Failed(failed))
-            if matches!(failed.failure.reason, Reason::StorageAccessDenied | Reason::StorageRefused) =>
-        {
+        Err(AttemptError::Failed(failed)) if failed.failure.reason == Reason::StorageAccessDenied => Ok(()),
+        // So it has here, unless the object exists: retention protects it.
+        Err(AttemptError::Failed(failed)) if failed.failure.reason == Reason::StorageRefused => {
+            ctx.storage.confirm_missing(location).await.map_err(classified)?;
             Ok(())
         }
         // An earlier DELETE, whose answer was lost, may have deleted it.

@@ -3,7 +3,7 @@
 use super::content::{Content, other_bytes};
 use super::context::{Context, classified};
 use super::outcome::{AttemptFailure, Published};
-use super::status::standing;
+use super::status::{fetch_reason, standing};
 use crate::api::state::VersionState;
 use crate::api::target::Target;
 use crate::api::version::Source;
@@ -129,8 +129,9 @@ pub(super) fn adopt(version: &VersionState, target: &Target, found: &Found) -> O
 fn stalls_across_move(version: &VersionState, target: &Target) -> bool {
     let status = &version.status;
     let is_move = status.checksum.is_some() && !status.is_recorded_at(&target.location);
-    let reason = standing(version).and_then(|reason| reason.parse::<Reason>().ok());
-    is_move && reason.is_some_and(Reason::is_about_content)
+    // A failure at another generation may be for a third object.
+    let reason = if version.is_observed() { standing(version) } else { fetch_reason(version) };
+    is_move && reason.is_some_and(|reason| reason.parse().is_ok_and(Reason::is_about_content))
 }
 
 /// Whether the status records another checksum or size for the object at this location. Its metadata proves nothing then: it

@@ -94,7 +94,7 @@ pub(crate) struct Published {
     pub(super) answers: bool,
     /// When it was stored, by the clock of S3, if known.
     pub(super) stored_at: Option<Timestamp>,
-    /// Its identity as S3 shows it, unless it was stored just now where no object was.
+    /// Its identity as S3 shows it, unless it is known to be in another bucket than the objects at the old locations.
     pub(super) identity: Option<u64>,
     /// The text of an Event, if the content of a version that is not immutable was replaced.
     pub(super) replaced: Option<String>,

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::basis::{PutBasis, encryption};
 use super::client::VersionClient;
-use super::compare::{PutKind, changed_back};
+use super::compare::{PutKind, changed_back, leaves_stored};
 use super::content::Content;
 use super::context::{Context, classified};
 use super::existing::{Existing, archive_of, find_ours, user_request};
@@ -83,7 +83,9 @@ impl Store<'_> {
             if self.put(&location, kind).await? {
                 self.warn();
                 let found = self.verify(&location).await?;
-                let identity = found.identity.filter(|_| matches!(existing, Existing::Ours(_)));
+                let existed = matches!(existing, Existing::Ours(_));
+                let may_be_one = existed || !leaves_stored(self.object.version(), &location);
+                let identity = found.identity.filter(|_| may_be_one);
                 return Ok(Published { location, stored_at: found.stored_at, identity, ..published });
             }
             kind = PutKind::FreshKey;

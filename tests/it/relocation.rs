@@ -386,6 +386,9 @@ async fn the_current_object_is_never_deleted_however_its_place_is_spelled() {
     for folder in [data.with_file_name("metadata"), data] {
         symlink(&world.name, folder.join(&alias)).unwrap();
     }
+    // A HEAD that a proxy answers with 404 does not show that nothing is left to delete.
+    let missing = S3Failure::Answer(404, "NoSuchKey");
+    world.bed.s3.inject(S3Fault::new(&world.name, missing).method(Method::HEAD).times(1));
     world.patch("version/mod", &s3(json!({"bucket": alias})));
     let renamed = world.version_when("mod", |v| {
         condition(v, "Ready")["status"] == "True" && place(v) == (alias.clone(), place(&published).1)
@@ -395,6 +398,19 @@ async fn the_current_object_is_never_deleted_however_its_place_is_spelled() {
     assert_eq!(renamed["status"]["checksum"], sha256(&world.stored(&renamed).await));
     let notes = world.events("mod", "OneObject").await;
     assert!(notes.len() == 1 && notes[0].contains(&format!("s3://{}/", world.name)), "{notes:?}");
+    world.kubectl(&["delete", "version", "mod"]);
+    moves.only(&[]).await;
+
+    // Nothing was stored under the first name.
+    let denied = S3Failure::Answer(403, "AccessDenied");
+    world.bed.s3.inject(S3Fault::new(&world.name, denied).method(Method::PUT));
+    world.apply(&world.inline("mod"));
+    world.version_fails("mod", "StorageAccessDenied").await;
+    world.patch("version/mod", &s3(json!({"bucket": alias})));
+    let stored = world.version_ready("mod").await;
+    assert_eq!(stored["status"]["objects"], json!([stored["status"]["storage"]]));
+    assert_eq!(stored["status"]["checksum"], sha256(&world.stored(&stored).await));
+    moves.mend();
     world.kubectl(&["delete", "version", "mod"]);
     moves.only(&[]).await;
 }

@@ -1,5 +1,6 @@
 //! Failed requests for the Lease.
 
+use kube::client::AuthError;
 use kube::core::Status;
 
 use super::election::{REQUEST_TIMEOUT, RenewalFailure};
@@ -26,7 +27,7 @@ impl Failed {
     /// What to do about it, if that is known.
     pub(super) fn fix(&self) -> Option<&'static str> {
         match self {
-            Self::Api(kube::Error::Api(status)) => match status.code {
+            Self::Api(kube::Error::Api(_)) => match self.about_the_lease()?.code {
                 401 => Some("renew the credentials of the ServiceAccount or the kubeconfig"),
                 403 | 404 => Some(
                     "allow get, create and update of leases there, set another namespace with --lease-namespace, or run a \
@@ -34,6 +35,7 @@ impl Failed {
                 ),
                 _ => None,
             },
+            Self::Api(kube::Error::Service(cause)) if cause.is::<AuthError>() => None,
             _ => Some("check the network and the NetworkPolicy: the API server does not answer"),
         }
     }

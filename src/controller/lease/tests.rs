@@ -6,7 +6,7 @@ use base64::Engine as _;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::Full;
-use kube::client::Body;
+use kube::client::{AuthError, Body};
 use kube::core::Status;
 use serde_json::{Value, json};
 
@@ -119,6 +119,9 @@ fn missing_permissions_are_advised_only_if_the_api_server_says_so() {
     let answer = |code| Failed::Api(kube::Error::Api(Status::failure("no", "").with_code(code).boxed()));
     let unreachable = Failed::Api(kube::Error::Service("connection refused".into()));
     assert_eq!(unreachable.to_string(), "connection refused");
+    let denied = Status::failure("admission webhook \"guard.example\" denied the request: no", "Forbidden");
+    let denied = Failed::Api(kube::Error::Api(denied.with_code(403).boxed()));
+    let unauthenticated = Failed::Api(kube::Error::Service(Box::new(AuthError::ExecPluginFailed)));
     for (failed, expected) in [
         (answer(401), Some("renew")),
         (answer(403), Some("allow")),
@@ -126,6 +129,8 @@ fn missing_permissions_are_advised_only_if_the_api_server_says_so() {
         (answer(503), None),
         (unreachable, Some("check")),
         (Failed::Late, Some("check")),
+        (denied, None),
+        (unauthenticated, None),
     ] {
         assert_eq!(failed.fix().and_then(|fix| fix.split(' ').next()), expected, "{failed}");
     }

@@ -254,6 +254,10 @@ fn the_policy_of_a_module_holds_for_a_version_without_its_owner_reference() {
     assert_eq!(fate(&owners, &version, false), Fate::Keep, "the former one counts");
     owners.version_gone(&version);
     assert_eq!(fate(&owners, &version, false), Fate::Undecided);
+    let owners = with_module("Retain");
+    assert!(owners.gone(&module(6, "Retain"), at(100)).is_empty());
+    owners.record_deletion(&version);
+    assert_eq!(fate(&owners, &version, false), Fate::Delete, "the Module was gone before the deletion");
     // Its own copy counts where no Module of that name is known, and for a Version that no Module made.
     let none = Owners::default();
     listed(&none, &[]);

@@ -494,9 +494,9 @@ async fn a_rejection_without_an_explanation_is_not_about_the_credential() {
 /// An Enterprise Server without subdomains serves archives under its own name. That service answers in plain text.
 #[tokio::test]
 async fn a_plain_text_of_the_service_of_archives_is_an_explanation() {
+    type Is = fn(&FetchError) -> bool;
     let api = "https://ghes.example/api/v3/repos/acme/net/zipball/refs/tags/1.0.0";
     let load = "https://ghes.example/_codeload/acme/net/legacy.zip/refs/tags/1.0.0";
-    type Is = fn(&FetchError) -> bool;
     let table: [(u16, Is); 3] = [
         (404, |error| matches!(error, FetchError::TagNotFound { .. })),
         (403, |error| matches!(error, FetchError::Forbidden { message, .. } if message == "no")),

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::super::existing::{Existing, adopt, is_ours, is_stored_as_recorded, not_ours};
-use super::{Fixture, at, passing, stored, version};
+use super::{Fixture, at, passing, stalled, stored, version};
 use crate::api::{MODULE_REQUEST, REQUESTED_AT};
 use crate::controller::failure::{Failure, Reason};
 use crate::domain::ObjectLocation;
@@ -78,6 +78,8 @@ fn a_copy_at_another_place_ends_no_stall_about_content() {
     let missing = Failure::new(Reason::TagNotFound, "no tag");
     let second = json!({"spec": {"fileName": "second.zip"}});
     let moved = |version: Fixture| version.with(second.clone()).next_generation();
+    let of = |url: &str| json!({"spec": {"moduleConfigRef": {"repoUrl": url}}});
+    let of_other = stored().with(of("https://github.com/acme/net")).next_generation().failed(&stalled());
     let suspended = |version: Fixture| {
         let status = version.current().suspended("spec.suspend", at(300));
         version.with_status(&status)
@@ -87,6 +89,7 @@ fn a_copy_at_another_place_ends_no_stall_about_content() {
         ("suspended meanwhile", moved(suspended(stored().failed(&changed()))), false),
         ("and GitHub is away", moved(stored().failed(&changed())).failed(&passing()), false),
         ("noticed by the move", moved(stored()).failed(&changed()), false),
+        ("stalled for another repository", moved(of_other.with(of("https://github.com/acme/network"))), true),
         ("the tag is gone", moved(stored().failed(&missing)), true),
         ("never stored", moved(version().failed(&changed())), true),
         ("put back", stored().failed(&changed()).with(json!({"status": {"synced": false}})), true),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::basis::{DeleteBasis, PutBasis};
-use super::super::compare::{PutKind, changed_back, compare, file_name_before, replaced};
+use super::super::compare::{PutKind, changed_back, compare, file_name_before, leaves_stored, replaced};
 use super::super::content::{Content, other_bytes};
 use super::super::existing::Existing;
 use super::{Fixture, at, passing, stored, version};
@@ -121,6 +121,27 @@ fn a_file_name_that_was_changed_back_is_told_from_a_move() {
         let view = version.version();
         let location = version.target().location;
         assert_eq!(changed_back(&view, &location, &content).is_some(), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_new_place_is_in_another_bucket_only_if_each_old_one_holds_the_object() {
+    let alias = json!({"spec": {"moduleConfigRef": {"storageConfig": {"s3": {"bucket": "alias"}}}}});
+    let moved = || stored().with(alias.clone());
+    let first = version().target().location;
+    let cellar = ObjectLocation { bucket: "cellar".into(), ..first.clone() };
+    let publishing = |version: Fixture, location: &ObjectLocation| {
+        let status = version.current().publishing(location, at(300));
+        version.with_status(&status)
+    };
+    for (what, version, expected) in [
+        ("stored", moved(), true),
+        ("lost", moved().with(json!({"status": {"synced": false}})), false),
+        ("on the way to a third place before", publishing(moved(), &cellar), false),
+        ("never stored", publishing(version(), &first), false),
+    ] {
+        let location = ObjectLocation { bucket: "alias".into(), ..first.clone() };
+        assert_eq!(leaves_stored(&version.version(), &location), expected, "{what}");
     }
 }
 
