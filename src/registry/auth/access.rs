@@ -44,7 +44,7 @@ pub struct Access {
     no_token: &'static str,
     decisions: Arc<ReviewCache<(), ()>>,
     new_reviews: Limit,
-    refusals: Arc<Limit>,
+    pub(super) refusals: Arc<Limit>,
     open: Arc<Limit>,
     refusal_log: RefusalLog,
     reviews: Arc<Reviews>,
@@ -138,7 +138,7 @@ impl Access {
     }
 
     /// Whether a list shows `module`, which the client named, to `identity`. Denials count against the client. They are not logged,
-    /// since the words of a search may name nothing.
+    /// since the words of a search may not be the name of a module.
     pub async fn finds(
         &self,
         identity: &Arc<Identity>,
@@ -220,8 +220,13 @@ impl Access {
                 let earlier = now.checked_sub(SPARED_BY_LISTS).unwrap_or(now);
                 self.new_reviews.check(&limit_key, earlier).map_err(wait)?;
             }
+            if counts != Counts::AsRefusal {
+                return self.new_reviews.take(limit_key, now).map_err(wait);
+            }
+            // What is rejected here is no new review.
+            self.open.check(&limit_key, now).map_err(wait)?;
             self.new_reviews.take(limit_key, now).map_err(wait)?;
-            if counts == Counts::AsRefusal { self.open.take(limit_key, now).map_err(wait) } else { Ok(()) }
+            self.open.take(limit_key, now).map_err(wait)
         };
         let review = || {
             let (namespace, name) = (module.namespace.to_owned(), module.object().to_owned());
@@ -232,7 +237,7 @@ impl Access {
                 if counts == Counts::AsRefusal {
                     open.take_back(limit_key, now);
                     if answer == ReviewResult::No(()) {
-                        refusals.record(limit_key, now);
+                        refusals.record_with_excess(limit_key, now, OPEN);
                     }
                 }
                 answer
@@ -254,7 +259,7 @@ enum Counts {
 }
 
 /// Whose limits count a review.
-fn limit_key(identity: &Identity, peer: Peer) -> LimitKey {
+pub(super) fn limit_key(identity: &Identity, peer: Peer) -> LimitKey {
     match identity.kind {
         Kind::Anonymous => LimitKey::Peer(peer),
         _ => LimitKey::Identity(identity.limit_key),

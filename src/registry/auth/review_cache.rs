@@ -48,7 +48,7 @@ pub(super) enum ReviewResult<Y, N> {
         life: Option<Duration>,
     },
     No(N),
-    /// No answer. If the API server is away, no other review is requested for a while, and an earlier yes counts meanwhile.
+    /// No answer. If the API server does not answer, no other review is requested for a while, and an earlier yes counts meanwhile.
     Failed(Denied),
 }
 
@@ -201,7 +201,7 @@ impl<Y: Clone, N: Clone> State<Y, N> {
         (now < *until).then(|| self.while_away(keys, now))
     }
 
-    /// What counts while the API server is away.
+    /// What counts while the API server does not answer.
     fn while_away(&self, keys: &ReviewKeys, now: Instant) -> Decision<Y, N> {
         self.stale(keys, now).map(Ok).ok_or(Denied::API_SERVER)
     }

@@ -56,8 +56,8 @@ impl Pages {
         Ok(visible)
     }
 
-    /// What the query names, for a viewer with the right to it: all of a namespace, which is `true`, else one Module. It may be
-    /// nothing that a list reviews. The rights are reviewed whether there is such a namespace or Module or not.
+    /// The Modules that the query names, if the viewer has the right to them: all of a namespace (`true`), else at most one. A list
+    /// may not come to them within its limits. The rights are reviewed whether or not the namespace or the Module exists.
     async fn named(
         &self,
         entries: &[Arc<Entry>],
@@ -68,7 +68,7 @@ impl Pages {
         let namespace = self.aliases.canonical_namespace(namespace).to_ascii_lowercase();
         let of_namespace = entries.iter().filter(|entry| *entry.namespace == *namespace);
         let of_namespace: Vec<&Arc<Entry>> = of_namespace.collect();
-        // No Module has this system: what is known because of a list, which reviews only what exists, does not count here.
+        // No Module has this system: a denial that is kept from a list, which reviews only namespaces that exist, does not count here.
         let all = ModuleRef { namespace: &namespace, name: "", system: "*", holder: None };
         match self.access.finds(&requester.identity, requester.peer, all).await {
             Ok(true) => return (of_namespace.into_iter().cloned().collect(), true),
@@ -82,7 +82,9 @@ impl Pages {
             .into_iter()
             .filter(is_named)
             .max_by_key(|entry| (system == Some(name_and_system(entry).1), entry.served.is_some()));
-        let module = ModuleRef { name, holder: entry.map(|entry| &*entry.object), ..all };
+        // The system decides which Module it is, so a denial counts for that system only.
+        let system = format!("{}*", system.unwrap_or_default());
+        let module = ModuleRef { name, system: &system, holder: entry.map(|entry| &*entry.object), ..all };
         let is_permitted = self.access.finds(&requester.identity, requester.peer, module).await;
         (entry.filter(|_| is_permitted == Ok(true)).cloned().into_iter().collect(), false)
     }

@@ -48,6 +48,7 @@ async fn apply(client: &Client, mut manifest: Value) -> Result<()> {
     let name = manifest["metadata"]["name"].as_str().context("no name")?.to_owned();
     manifest["metadata"]["annotations"][LAST_APPLIED] = json!(format!("{manifest}\n"));
     let (status, current) = send(client, Method::GET, &format!("{folder}/{name}"), None).await?;
+    ensure!(status.is_success() || status == StatusCode::NOT_FOUND, "{status}: {}", current["message"]);
     let query = "fieldManager=kubectl-client-side-apply&fieldValidation=Strict";
     let (status, answer) = if status == StatusCode::NOT_FOUND {
         send(client, Method::POST, &format!("{folder}?{query}"), Some(&manifest)).await?

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::PEER;
 use super::doubles::{AUDIENCE, Server, bearer, jwt, with_issuer};
-use crate::registry::auth::access::Access;
+use crate::registry::auth::access::{Access, limit_key};
 use crate::registry::auth::audience;
 use crate::registry::auth::denied::{self, Denied};
 use crate::registry::auth::identity::{Identity, Kind};
@@ -273,6 +273,9 @@ async fn refusals_count_although_clients_leave_or_send_all_at_once() {
         }
     }
     assert!(reviewed.len() <= at_once + most(0), "{}", reviewed.len());
+    // All of them count: 144 at once leave nothing for two minutes, of which the last has 60.
+    let later = Instant::now() + Duration::from_secs(75);
+    assert!(access.refusals.check(&limit_key(&ann, PEER), later).is_err());
 }
 
 /// Clients can fill the queue. If they could prolong a permission by that, it would count although it was withdrawn.
