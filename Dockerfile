@@ -28,7 +28,7 @@ FROM gcr.io/distroless/cc-debian13:nonroot
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="OpenDepot" \
-      org.opencontainers.image.description="Publishes Terraform and OpenTofu modules from GitHub releases to S3" \
+      org.opencontainers.image.description="Publishes Terraform and OpenTofu modules from GitHub to S3 and serves them as a registry" \
       org.opencontainers.image.source="https://github.com/opendepot/opendepot" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \

@@ -33,7 +33,7 @@ undelete() {
         if ! owner=$(aws s3api head-object "${at[@]}" --key "$key" --version-id "$version" --output text \
             --query 'Metadata.["opendepot-namespace", "opendepot-version-name"]' | tr '\t' /); then
             echo "$name: s3://$bucket/$key cannot be read; skipped" >&2
-            # Only a name like the operator's can be that of an object of this Version.
+            # An object whose name a user has chosen is taken for a foreign one: the operator's names are UUIDs.
             case $key in */????????-????-????-????-????????????.*) unread=$key ;; esac
             continue
         fi

@@ -49,7 +49,7 @@ pub fn explain(error: &kube::Error) -> String {
             format!("the API server returned HTTP {} without a message", status.code)
         }
         kube::Error::Api(status) => status.message.clone(),
-        // Without kube's word for it.
+        // Without kube's prefix, `ServiceError`.
         kube::Error::Service(cause) => without_secrets(&**cause),
         error => without_secrets(error),
     }

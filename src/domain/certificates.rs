@@ -15,7 +15,7 @@ pub enum CertificatesError {
     Damaged { number: usize, problem: String },
 }
 
-/// Checks each certificate before a client does, which does not say which one is invalid.
+/// Checks each certificate, since the error of an HTTP client does not contain which one is invalid.
 ///
 /// # Errors
 /// [`CertificatesError`] if there is none, or one is damaged.

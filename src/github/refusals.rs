@@ -1,10 +1,11 @@
-//! Credentials that GitHub has just rejected. Other fetches with the same credential fail without a request: more rejected
-//! requests would use up the quota of the address, and make GitHub reject valid credentials too.
+//! Recent rejections of credentials by GitHub, and repositories that it has not found. Other fetches with a rejected credential
+//! fail without a request: more rejected requests would use up the quota of the address, and make GitHub reject valid
+//! credentials too.
 //!
 //! GitHub also rejects a valid personal token now and then. If one has worked, its rejections are in doubt for a minute.
 //!
-//! The same applies to a repository that GitHub does not find: a Module with thousands of versions and a wrong repository would use up
-//! the quota that it shares with others.
+//! Other fetches of a repository that GitHub has not found fail without a request for some seconds: a Module with thousands of
+//! versions and a wrong repository would use up the quota that it shares with others.
 
 use std::{
     collections::HashMap,

@@ -230,9 +230,9 @@ impl Run<'_> {
         Ok(self.release(false).await)
     }
 
-    /// Removes our finalizer, the last step of a deletion. Without it the Version is not reconciled again: if another client keeps it,
-    /// its last status shows no object that is deleted, and no failure that is over. If that cannot be written, the finalizer is
-    /// removed nevertheless.
+    /// Removes our finalizer, the last step of a deletion. Without it, the Version is not reconciled again. If another client's
+    /// finalizer keeps it, its last status contains no deleted object and no resolved failure. If that status cannot be written,
+    /// the finalizer is removed nevertheless.
     async fn release(&mut self, retained: bool) -> Effect {
         let client = &mut self.client;
         let is_outdated = !retained || !Reason::is_progress(client.version().status.reason());

@@ -64,8 +64,8 @@ fn is_renamed(one: &ObjectLocation, other: &ObjectLocation) -> bool {
     !one.is_same_location(other) && folder(one).is_same_location(&folder(other))
 }
 
-/// Whether a move from each old location leaves a stored object. If nothing is at the new location, it is in another bucket then,
-/// not in the same one under another name.
+/// Whether each old location is the recorded one, whose object is stored. If nothing is at the new location then, it is in another
+/// bucket: under another name of the same bucket, the stored object would be there.
 pub(crate) fn leaves_stored(version: &VersionState, location: &ObjectLocation) -> bool {
     let status = &version.status;
     status.synced && left_behind(version, location).iter().all(|old| status.is_recorded_at(old))

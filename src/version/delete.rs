@@ -44,9 +44,9 @@ pub(crate) async fn objects(
     (done, result)
 }
 
-/// Whether a failure keeps the Version, as each does after HEAD has found an object of ours. A location that is not recorded is
-/// derived from the spec: one that is not allowed or cannot be used holds no object of ours, and neither does one of a Version
-/// that has never stored anything.
+/// Whether a failure keeps the Version. Each does after a HEAD has found an object of ours. A location that is not recorded is
+/// derived from the spec: if it is not allowed or cannot be used, or if the Version has never stored anything, it contains no
+/// object of ours.
 pub(crate) fn blocks_deletion(
     version: &VersionState,
     location: &ObjectLocation,
@@ -75,8 +75,8 @@ async fn at(
     match found {
         Some(found) if current.is_some() && found.identity == current => {
             let note = format!(
-                "{location} is not deleted: it has the ETag and the time of the current object, and so is taken for another name of \
-                 its bucket."
+                "{location} is not deleted: key, ETag and time are those of the current object, so that its bucket may be the \
+                 current one under another name. If these are two objects, delete this one."
             );
             ctx.events.send(version, &(), Event::normal("OneObject", "Delete", note));
             Ok(())
@@ -135,7 +135,7 @@ async fn confirm(
     match delete(ctx, object, location).await {
         // S3 itself has answered, in its own form.
         Err(AttemptError::Failed(failed)) if failed.failure.reason == Reason::StorageAccessDenied => Ok(()),
-        // So it has here, unless the object exists: retention protects it.
+        // S3 has answered here too, but the object may exist under retention.
         Err(AttemptError::Failed(failed)) if failed.failure.reason == Reason::StorageRefused => {
             ctx.storage.confirm_missing(location).await.map_err(classified)?;
             Ok(())

@@ -17,7 +17,7 @@ const BUCKET: &str = "bucket";
 const CONTENT: &[u8] = b"opendepot check writes this object and deletes it\n";
 const CREDENTIALS_FIX: &str = "give the ServiceAccount a role (IRSA or EKS Pod Identity), or set AWS_ACCESS_KEY_ID and \
                                AWS_SECRET_ACCESS_KEY: docs/operations.md";
-const NOT_S3_FIX: &str = "correct the endpoint: another server than the store answers there, such as a proxy, gateway or web server";
+const NOT_S3_FIX: &str = "correct the endpoint: a server other than the store answers there, such as a proxy, gateway or web server";
 
 /// Where credentials come from and, at AWS itself, whose they are. An S3 endpoint means another store, whose
 /// keys are not keys of AWS.
@@ -64,9 +64,11 @@ pub(crate) async fn probe(storage: &Storage, prefix: &ObjectLocation, encryption
     };
     let mut lines = vec![match looked_up {
         // The key is new.
-        Ok(Some(_)) => {
-            Line::failed(BUCKET, format!("HEAD {location} finds an object that does not exist"), NOT_S3_FIX)
-        }
+        Ok(Some(_)) => Line::failed(
+            BUCKET,
+            format!("HEAD {location} reports an object, although the key is new"),
+            NOT_S3_FIX,
+        ),
         looked_up => reported(looked_up.map(|_| {
             format!(
                 "HEAD s3://{}: the bucket exists, and a missing object is reported as missing",
@@ -208,6 +210,6 @@ mod tests {
         });
         let lines = probe(&Storage::with_test_keys(), &prefix, &Encryption::default()).await;
         assert_eq!(lines.len(), 1, "nothing is stored there: {lines:?}");
-        assert!(is_failed(&lines) && lines[0].message.contains("finds an object that does not exist"));
+        assert!(is_failed(&lines) && lines[0].message.contains("reports an object, although the key is new"));
     }
 }

@@ -25,7 +25,7 @@ impl StorageError {
             Cause::InvalidBucket
             | Cause::InvalidAddress(_)
             | Cause::WrongRegion { .. }
-            // Another server redirects, which no retry ends.
+            // A redirect by another server, which no retry resolves.
             | Cause::Other { status: Some(301..=303 | 307 | 308), code: None, .. } => {
                 Reason::BucketMisconfigured
             }

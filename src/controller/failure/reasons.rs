@@ -236,7 +236,7 @@ reasons! {
         "the KMS key cannot be used",
         "enable the key; give the role the [KMS policy](../examples/aws/kms-policy.json)";
     StorageRefused: Manual, Storage, Bucket,
-        "the store does not support the request; the message has its error code. Causes are an encryption that \
+        "the store, or a proxy in front of it, does not accept the request; the message has the reason. Causes are an encryption that \
          it lacks or that conflicts with `kmsKeyId`, a method that it forbids, retention that protects the object, and a \
          proxy in front of it that rejects large archives (HTTP 413)",
         "correct the spec or the store; see [stores](stores.md)";

@@ -67,9 +67,9 @@ pub(super) fn explained(operation: Operation, location: &ObjectLocation, cause: 
         ),
         Cause::StoredDifferently { what, repeated } => stored_differently(what, *repeated),
         Cause::Kms { detail } => key_unusable(operation, detail),
-        Cause::EntityTooLarge => {
-            "the archive exceeds the limit of one PUT (5 GiB, or the store's own limit)".to_owned()
-        }
+        Cause::EntityTooLarge => String::from(
+            "the archive exceeds the limit of one PUT (5 GiB, or the store's own limit): make it smaller",
+        ),
         Cause::BodyTooLarge => BODY_TOO_LARGE.to_owned(),
         Cause::Retained { detail } => format!("{RETAINED}: {detail}; wait, or shorten the retention"),
         Cause::Conflict => "another write to the same key was in progress; this is retried".to_owned(),
