@@ -22,11 +22,7 @@ impl StorageError {
     fn reason(&self) -> Reason {
         match &self.cause {
             Cause::BucketMissing => Reason::BucketNotFound,
-            Cause::InvalidBucket
-            | Cause::InvalidAddress(_)
-            | Cause::WrongRegion { .. }
-            // A redirect by another server, which no retry resolves.
-            | Cause::Other { status: Some(301..=303 | 307 | 308), code: None, .. } => {
+            Cause::InvalidBucket | Cause::InvalidAddress(_) | Cause::WrongRegion { .. } => {
                 Reason::BucketMisconfigured
             }
             // Retried, because they are resolved in AWS, where no change of a Kubernetes object shows it.
@@ -123,8 +119,8 @@ mod tests {
         for (operation, status) in [(Head, 302), (Put, 301), (Delete, 308)] {
             assert_eq!(
                 failure(operation, status, None),
-                (Reason::BucketMisconfigured, Class::Stalled),
-                "a redirect by a proxy"
+                (Reason::StorageUnavailable, Class::Retry),
+                "a redirect by a proxy shows nothing of an object that is to be deleted"
             );
         }
         assert!(!Reason::needs_fetch("StorageRefused"));

@@ -49,8 +49,8 @@ reasons! {
         "everything wanted is stored",
         "nothing";
     Progressing: Progress, Work, Bucket,
-        "a Module waits for its Versions, or for the end of a forced sync; or the objects of a Version are deleted, and it \
-         waits for the finalizers of other clients",
+        "a Module waits for its Versions, or for the end of a forced sync; or a deleted Module or \
+         Version, whose objects are deleted or retained, waits for the finalizers of other clients",
         "wait. If it lasts, find the Version that is not ready with the first command of this page";
     Publishing: Progress, Work, Bucket,
         "the version is being fetched and stored",
