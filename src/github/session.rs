@@ -83,12 +83,10 @@ impl<T: Transport> Session<'_, T> {
                     return Ok(End::Body { response: Box::new(response), served_by: url, moved });
                 }
                 StatusCode::NOT_FOUND => {
-                    if at_api {
-                        if explanation(&bounded_body(response).await, None).is_none() {
-                            return Err(self.refusal(&authority(&url), status, None));
-                        }
-                    } else {
+                    if !at_api {
                         drain(response).await;
+                    } else if explanation(&bounded_body(response).await, None).is_none() {
+                        return Err(self.refusal(&authority(&url), status, None));
                     }
                     self.api_of_other_host(&url).map_or(Ok(()), Err)?;
                     let handed_over = serves_archives(&url) || (temporary && foreign);

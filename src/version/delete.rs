@@ -66,7 +66,9 @@ async fn at(
     current: Option<u64>,
 ) -> Result<(), AttemptError> {
     let version = object.version();
-    let current = current.filter(|_| has_current_key(version, location));
+    // The bucket may be that of the current object under another name, such as the alias of an access point.
+    let has_its_key = version.status.storage.as_ref().is_some_and(|stored| stored.key() == location.key);
+    let current = current.filter(|_| has_its_key);
     ctx.rules.check(version.namespace(), location).map_err(Failure::from)?;
     let found = match ctx.storage.head_without_checksum(location).await {
         Err(error) if error.shows_deleted_bucket() => return Ok(()),
@@ -137,18 +139,11 @@ async fn confirm(
         Err(AttemptError::Failed(failed)) if failed.failure.reason == Reason::StorageAccessDenied => Ok(()),
         // S3 has answered here too, but the object may exist under retention.
         Err(AttemptError::Failed(failed)) if failed.failure.reason == Reason::StorageRefused => {
-            ctx.storage.confirm_missing(location).await.map_err(classified)?;
-            Ok(())
+            ctx.storage.confirm_missing(location).await.map_err(|error| classified(error).into())
         }
         // An earlier DELETE, whose answer was lost, may have deleted it.
         result => result.inspect(|()| tracing::info!(%location, "no object is left")),
     }
-}
-
-/// Whether a location has the key of the current object: its bucket may be the same one under another name, such as the alias of
-/// an access point.
-fn has_current_key(version: &VersionState, location: &ObjectLocation) -> bool {
-    version.status.storage.as_ref().is_some_and(|current| current.key() == location.key)
 }
 
 fn is_recorded(version: &VersionState, location: &ObjectLocation) -> bool {

@@ -46,11 +46,7 @@ pub(crate) enum End {
 impl End {
     /// Whether the Version keeps its trial of a Secret: it continues, or it has failed on GitHub or the Secret, and waits for them.
     pub(crate) fn keeps_trial(&self) -> bool {
-        match self {
-            Self::Needs(_) => true,
-            Self::Failed(attempt) => attempt.reason.is_about_source(),
-            _ => false,
-        }
+        matches!(self, Self::Needs(_)) || matches!(self, Self::Failed(last) if last.reason.is_about_source())
     }
 
     /// The same, repeated no sooner than the `other` failure of this attempt.

@@ -63,7 +63,6 @@ pub(crate) async fn probe(storage: &Storage, prefix: &ObjectLocation, encryption
         Err(error) => Err(error),
     };
     let mut lines = vec![match looked_up {
-        // The key is new.
         Ok(Some(_)) => Line::failed(
             BUCKET,
             format!("HEAD {location} reports an object, although the key is new"),

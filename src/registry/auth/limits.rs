@@ -56,15 +56,12 @@ impl Limit {
 
     /// Counts one that has happened, permitted or not. What is above the limit is forgotten.
     pub(super) fn record(&self, key: LimitKey, now: Instant) {
-        self.add(key, now, now + MINUTE);
+        self.record_with_excess(key, now, 0);
     }
 
     /// The same, but remembers `excess` events above the limit, as many as can happen at once.
     pub(super) fn record_with_excess(&self, key: LimitKey, now: Instant, excess: u32) {
-        self.add(key, now, now + MINUTE + self.interval * excess);
-    }
-
-    fn add(&self, key: LimitKey, now: Instant, latest: Instant) {
+        let latest = now + MINUTE + self.interval * excess;
         let mut full_at = self.full_at.lock();
         let next = full_at.get(&key).copied().unwrap_or(now).max(now) + self.interval;
         full_at.insert(key, next.min(latest), |full_at| *full_at <= now);

@@ -66,8 +66,7 @@ impl Pages {
     ) -> (Vec<Arc<Entry>>, bool) {
         let Some((namespace, name, system)) = query.named() else { return (Vec::new(), false) };
         let namespace = self.aliases.canonical_namespace(namespace).to_ascii_lowercase();
-        let of_namespace = entries.iter().filter(|entry| *entry.namespace == *namespace);
-        let of_namespace: Vec<&Arc<Entry>> = of_namespace.collect();
+        let of_namespace: Vec<_> = entries.iter().filter(|entry| *entry.namespace == *namespace).collect();
         // No Module has this system: a denial that is kept from a list, which reviews only namespaces that exist, does not count here.
         let all = ModuleRef { namespace: &namespace, name: "", system: "*", holder: None };
         match self.access.finds(&requester.identity, requester.peer, all).await {

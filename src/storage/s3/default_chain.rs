@@ -77,18 +77,17 @@ impl ProvideCredentials for DefaultChain {
 
 /// Fails if a value cannot be part of a header: the SDK would panic. A Secret's value often ends with a line break.
 fn usable(credentials: Credentials) -> Result<Credentials, CredentialsError> {
-    let values = [
+    for (name, value) in [
         ("access key ID (AWS_ACCESS_KEY_ID)", Some(credentials.access_key_id())),
         ("session token (AWS_SESSION_TOKEN)", credentials.session_token()),
-    ];
-    let is_wrong = |value: Option<&str>| value.is_some_and(|value| HeaderValue::from_str(value).is_err());
-    let wrong = values.into_iter().find_map(|(name, value)| is_wrong(value).then_some(name));
-    match wrong {
-        None => Ok(credentials),
-        Some(name) => Err(CredentialsError::invalid_configuration(format!(
-            "the {name} contains a line break or another character that a header cannot have; store only the value"
-        ))),
+    ] {
+        if value.is_some_and(|value| HeaderValue::from_str(value).is_err()) {
+            return Err(CredentialsError::invalid_configuration(format!(
+                "the {name} contains a line break or another character that a header cannot have; store only the value"
+            )));
+        }
     }
+    Ok(credentials)
 }
 
 /// Whether credentials are those of an instance, without a profile, and have not ended.
